@@ -1,0 +1,1 @@
+"""bels: the system of record of a household electricity supplier."""

@@ -1,0 +1,1 @@
+"""What is true of accounts: values and pure functions only."""

@@ -1,0 +1,274 @@
+"""What may be asked of an account: the closed union of commands, in the imperative.
+
+Every command tells the moment to which it belongs; the domain has no clock. Texts that a person typed (the values of a
+reading) stay texts, so that a refusal can repeat them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from bels.domain.terms import (
+    Channel,
+    EntryNumber,
+    FailureCause,
+    Kwh,
+    Locality,
+    Meaning,
+    MeterModel,
+    Mode,
+    Period,
+    Register,
+    Role,
+    Stove,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAccount:
+    """Открыть лицевой счёт."""
+
+    opened_at: datetime
+    locality: Locality
+    stove: Stove
+    rooms: int
+    permanent: int
+    owners: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CloseAccount:
+    """Закрыть лицевой счёт."""
+
+    closed_at: datetime
+    ground: str
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedReading:
+    """A reading taken over from an earlier system."""
+
+    at: datetime
+    values: Kwh
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedPeriod:
+    """A period that an earlier system billed. ``estimated``: by 59 «б» or 60, still to be put right."""
+
+    period: Period
+    mode: Mode
+    usage: Kwh
+    estimated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CarryOverHistory:
+    """Перенести счёт из прежней системы: meter, its actual readings in order (the first is the initial one), billed periods.
+
+    All periods through ``billed_through`` are closed there. The periods after the last reading must be named with what
+    was billed for them.
+    """
+
+    meter: MeterModel | None
+    readings: tuple[CarriedReading, ...]
+    billed_through: Period
+    periods: tuple[CarriedPeriod, ...] = ()
+    carried_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeResidents:
+    """Изменить число постоянно проживающих и собственников, с даты."""
+
+    effective_on: date
+    permanent: int
+    asked_at: datetime
+    owners: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterTemporaryResidents:
+    """Зарегистрировать временно проживающих: ``since`` inclusive, ``until`` exclusive, more than five days."""
+
+    persons: int
+    since: date
+    until: date
+    asked_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterAbsence:
+    """Учесть временное отсутствие: more than five full days; counts only without a meter."""
+
+    persons: int
+    left_on: date
+    returned_on: date
+    asked_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class InstallMeter:
+    """Ввести прибор учёта в эксплуатацию. A meter still in service counts as failed at the act (rules 1.3)."""
+
+    meter: MeterModel
+    installed_at: datetime
+    values: Kwh
+    act: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveMeter:
+    """Снять прибор учёта. Without ``values`` it counts as failed at the act."""
+
+    removed_at: datetime
+    values: Kwh | None
+    act: str = ""
+    meaning: Meaning | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceMeter:
+    """Заменить прибор учёта, или перепрограммировать его на другие зоны, одним актом."""
+
+    meter: MeterModel
+    replaced_at: datetime
+    final_values: Kwh | None
+    initial_values: Kwh
+    act: str = ""
+    meaning: Meaning | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportMeterFailure:
+    """Сообщить о неисправном, утраченном или просроченном приборе учёта (59 «г»)."""
+
+    failed_at: datetime
+    cause: FailureCause
+    act: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreMeter:
+    """Вернуть неисправный прибор учёта в работу, с показаниями при допуске."""
+
+    restored_at: datetime
+    values: Kwh
+    act: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitReading:
+    """Передать показание: ``values`` by register name, as the sender wrote them.
+
+    ``meter`` is the number of the meter where the channel names it.
+    """
+
+    received_at: datetime
+    values: Mapping[str, str]
+    role: Role = Role.CONSUMER
+    taken_at: datetime | None = None
+    meter: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmReading:
+    """Подтвердить показание, бывшее на проверке. An operator says what a value that went down means."""
+
+    reading: EntryNumber
+    confirmed_at: datetime
+    role: Role
+    values: Mapping[str, str] | None = None
+    meaning: Meaning | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RejectReading:
+    """Отклонить показание, бывшее на проверке (оператор)."""
+
+    reading: EntryNumber
+    rejected_at: datetime
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class TakeControlReading:
+    """Снять контрольное показание. A register that passed zero must be named in ``rollover``."""
+
+    taken_at: datetime
+    values: Kwh
+    act: str = ""
+    rollover: tuple[Register, ...] = ()
+    proven: Mapping[Period, Kwh] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordAccessRefusal:
+    """Составить акт о недопуске."""
+
+    refused_at: datetime
+    act: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordInterference:
+    """Составить акт о вмешательстве: at most three closed periods before the act."""
+
+    found_at: datetime
+    periods: tuple[Period, ...]
+    act: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClosePeriod:
+    """Закрыть расчётный период."""
+
+    period: Period
+    closed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LinkChannel:
+    """Привязать отправителя к счёту: ``sender`` is a keyed digest of the address."""
+
+    channel: Channel
+    sender: str
+    linked_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class UnlinkChannel:
+    """Отвязать отправителя от счёта."""
+
+    channel: Channel
+    sender: str
+    unlinked_at: datetime
+    ground: str = ""
+
+
+Command = (
+    OpenAccount
+    | CloseAccount
+    | CarryOverHistory
+    | ChangeResidents
+    | RegisterTemporaryResidents
+    | RegisterAbsence
+    | InstallMeter
+    | RemoveMeter
+    | ReplaceMeter
+    | ReportMeterFailure
+    | RestoreMeter
+    | SubmitReading
+    | ConfirmReading
+    | RejectReading
+    | TakeControlReading
+    | RecordAccessRefusal
+    | RecordInterference
+    | ClosePeriod
+    | LinkChannel
+    | UnlinkChannel
+)
+"""The closed union of all commands."""

@@ -1,0 +1,27 @@
+"""Read what a person wrote for a register: the integer part counts, in whatever digits it came (rules 1.2)."""
+
+from __future__ import annotations
+
+from re import compile as pattern
+from unicodedata import normalize
+
+VALUE_LENGTH_MAX = 40
+"""A longer text is no reading of a meter."""
+
+_LETTER_O = str.maketrans("ОоOo", "0000")
+_VALUE = pattern(r"([0-9]+)(?:[.,][0-9]*)?")
+
+
+def read_value(text: str) -> int | None:
+    """Give the whole kWh that a text shows, None when it is no number.
+
+    A tail after ``.`` or ``,`` is cut, leading zeros mean nothing, full-width digits are digits, and the letter О among
+    digits is a zero.
+    """
+    if len(text) > VALUE_LENGTH_MAX:
+        return None
+    plain = normalize("NFKC", text).strip()
+    found = _VALUE.fullmatch(plain)
+    if found is None and any(c.isdigit() for c in plain):
+        found = _VALUE.fullmatch(plain.translate(_LETTER_O))
+    return int(found.group(1)) if found is not None else None
