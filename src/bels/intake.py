@@ -2,12 +2,53 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+import asyncio
+import logging
+import secrets
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from hashlib import blake2b
 
-from bels.domain.commands import Command
-from bels.domain.events import Event, ReadingRefused
-from bels.domain.terms import Channel, Word
+import asyncpg
+
+from bels.domain.account import Account, Situation, evolve, nobody, replay
+from bels.domain.commands import ClosePeriod, Command, SubmitReading
+from bels.domain.decide import decide
+from bels.domain.events import CommandRefused, Event, ReadingHeld, ReadingRefused
+from bels.domain.periods import over_at
+from bels.domain.rulebook import Rulebook
+from bels.domain.terms import AccountNumber, Channel, Reason, Word
+from bels.journal.codec import decode_events, encode_events
+from bels.journal.entry import Entry
+from bels.journal.journal import Db, Recorded, append, find_messages, read, record_messages
+from bels.projections.change import Change
+from bels.projections.project import project
+
+logger = logging.getLogger(__name__)
+
+BATCH_MAX = 1000
+"""Messages of one transaction; a longer batch is handled in several."""
+
+ATTEMPTS_MAX = 4
+"""Attempts at a batch that meets other writers, before its messages are handled one by one."""
+
+ATTEMPTS_ALONE_MAX = 60
+"""Attempts at a single message that meets other writers, before the sender is asked to try later."""
+
+WAITING_MAX = 20_000
+"""Messages that may wait for their batch, before a sender is asked to try later."""
+
+ACCOUNTS_REMEMBERED_MAX = 4096
+"""Folded accounts kept in memory, so that the next message reads only what came since."""
+
+MESSAGE_ID_LENGTH_MAX = 200
+RAW_LENGTH_MAX = 65_536
+
+RECEIPT_ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
+RECEIPT_LENGTH = 8
 
 
 class Status(Word):
@@ -17,6 +58,10 @@ class Status(Word):
     HELD = "HELD"
     REFUSED = "REFUSED"
     PARKED = "PARKED"
+
+
+class TryLater(Exception):
+    """Nothing was stored: the database cannot be reached, or too much waits. Send the same message again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +95,419 @@ class Outcome:
     version: int | None
     recorded_at: datetime
     repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a command would lead to, nothing stored: its events, and those of the closings through its period."""
+
+    events: tuple[Event, ...]
+    closings: tuple[Event, ...]
+    before: Account
+    after: Account
+
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """Give the moment, in UTC: the clock at the edge."""
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """A batch under way: accounts as they become, entries and messages to write."""
+
+    accounts: dict[str, Account]
+    entries: dict[str, list[Entry]] = field(default_factory=dict)
+    recorded: list[Recorded] = field(default_factory=list)
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    first: dict[tuple[Channel, str], tuple[bytes, Outcome]] = field(default_factory=dict)
+
+
+class Intake:
+    """Take messages in: ``submit`` one and wait for its outcome, or ``handle`` a batch.
+
+    Every process has its own; what they write meets in the journal, where (account, version) is unique.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, rulebook: Rulebook, clock: Clock = utc_now, lanes: int = 2) -> None:
+        self._pool = pool
+        self.rulebook = rulebook
+        self.clock = clock
+        self._remembered: OrderedDict[str, Account] = OrderedDict()
+        self._waiting: tuple[deque[tuple[Message, asyncio.Future[Outcome]]], ...] = tuple(deque() for _ in range(lanes))
+        self._arrived = tuple(asyncio.Event() for _ in range(lanes))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Intake]:
+        """Run the lanes that gather submitted messages into batches."""
+        tasks = [asyncio.create_task(self._run(lane)) for lane in range(len(self._waiting))]
+        try:
+            yield self
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for waiting in self._waiting:
+                while waiting:
+                    _, future = waiting.popleft()
+                    if not future.done():
+                        future.set_exception(TryLater("bels is stopping"))
+
+    async def submit(self, message: Message) -> Outcome:
+        """Hand one message in and wait for its outcome; what waits together is handled together.
+
+        :raises TryLater: nothing was stored.
+        """
+        # An account always takes the same lane, so that its messages never meet each other.
+        lane = hash(message.account) % len(self._waiting)
+        waiting = self._waiting[lane]
+        if len(waiting) >= WAITING_MAX:
+            raise TryLater("too many messages wait")
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        waiting.append((message, future))
+        self._arrived[lane].set()
+        return await future
+
+    async def _run(self, lane: int) -> None:
+        waiting, arrived = self._waiting[lane], self._arrived[lane]
+        while True:
+            await arrived.wait()
+            batch = [waiting.popleft() for _ in range(min(len(waiting), BATCH_MAX))]
+            if not waiting:
+                arrived.clear()
+            if not batch:
+                continue
+            try:
+                outcomes = await self._handle([message for message, _ in batch])
+                for (_, future), outcome in zip(batch, outcomes, strict=True):
+                    if not future.done():
+                        if isinstance(outcome, Exception):
+                            future.set_exception(outcome)
+                        else:
+                            future.set_result(outcome)
+            except asyncio.CancelledError:
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(TryLater("bels is stopping"))
+                raise
+            except Exception as error:
+                logger.exception("a batch of %d messages failed", len(batch))
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(TryLater(type(error).__name__))
+
+    async def handle(self, messages: Sequence[Message]) -> list[Outcome]:
+        """Handle messages together, in one transaction for each thousand; outcomes come in the order of the messages.
+
+        :raises TryLater: some were not stored; send them all again, what was stored gives its first outcome.
+        """
+        outcomes: list[Outcome] = []
+        for start in range(0, len(messages), BATCH_MAX):
+            for outcome in await self._handle(messages[start : start + BATCH_MAX]):
+                if isinstance(outcome, Exception):
+                    raise outcome
+                outcomes.append(outcome)
+        return outcomes
+
+    async def preview(self, account: str, command: Command) -> Preview:
+        """Say what a command would lead to, with the closings through its period; nothing is stored.
+
+        :raises TryLater: the database cannot be reached.
+        """
+        before = await self.account(account)
+        events = decide(before, command, self.rulebook)
+        after = replay(before, events)
+        closings: list[Event] = []
+        period = getattr(events[0], "period", None)
+        closed = after
+        while period and closed.next_period and closed.next_period <= period:
+            closing = ClosePeriod(closed.next_period, over_at(closed.next_period))
+            led_to = decide(closed, closing, self.rulebook)
+            if isinstance(led_to[0], CommandRefused):
+                break
+            closings += led_to
+            closed = replay(closed, led_to)
+        return Preview(events, tuple(closings), before, after)
+
+    async def account(self, number: str) -> Account:
+        """Fold an account from the journal.
+
+        :raises TryLater: the database cannot be reached.
+        """
+        try:
+            async with self._pool.acquire() as db:
+                return (await self._fold(db, {number}))[number]
+        except _UNAVAILABLE as error:
+            raise TryLater(type(error).__name__) from error
+
+    async def _handle(self, messages: Sequence[Message]) -> Sequence[Outcome | Exception]:
+        try:
+            for attempt in range(ATTEMPTS_MAX):
+                try:
+                    return await self._attempt(messages)
+                except _CONFLICT:
+                    self._forget(messages)
+                    await asyncio.sleep(secrets.randbelow(1 + attempt) * 0.002)
+        except _UNAVAILABLE as error:
+            self._forget(messages)
+            raise TryLater(type(error).__name__) from error
+        except Exception:
+            # Something in this batch cannot be written: find it, so that it does not stop its neighbours.
+            logger.exception("a batch of %d messages failed, they are handled one by one", len(messages))
+            self._forget(messages)
+        return [await self._alone(message) for message in messages]
+
+    async def _alone(self, message: Message) -> Outcome | Exception:
+        try:
+            for attempt in range(ATTEMPTS_ALONE_MAX):
+                try:
+                    return (await self._attempt([message]))[0]
+                except _CONFLICT:
+                    self._forget([message])
+                    await asyncio.sleep(secrets.randbelow(1 + min(attempt, 10)) * 0.003)
+            return TryLater("too many writers on one account")
+        except _UNAVAILABLE as error:
+            self._forget([message])
+            return TryLater(type(error).__name__)
+        except Exception as error:
+            logger.exception("a message on %s is parked", message.channel.value)
+            self._forget([message])
+            return await self._park(message, error)
+
+    async def _park(self, message: Message, error: Exception) -> Outcome | Exception:
+        batch = _Batch({})
+        recorded_at = self.clock()
+        self._record(
+            batch, 0, replace(message, account=_plain(message.account)[:40]), (), None, Status.PARKED, recorded_at
+        )
+        try:
+            async with self._pool.acquire() as db:
+                await record_messages(db, batch.recorded)
+        except asyncpg.UniqueViolationError:
+            return TryLater("the message is being handled elsewhere")
+        except _UNAVAILABLE as unavailable:
+            return TryLater(type(unavailable).__name__)
+        except Exception as unwritable:
+            logger.exception("a message could not even be parked")
+            return TryLater(f"{type(error).__name__}, {type(unwritable).__name__}")
+        return batch.outcomes[0]
+
+    async def _attempt(self, messages: Sequence[Message]) -> list[Outcome]:
+        """Read, decide, write: once. Nothing is written when it fails."""
+        async with self._pool.acquire() as db:
+            names = [(m.channel.value, _plain(m.message_id)) for m in messages]
+            before = {(r.channel, r.message_id): r for r in await find_messages(db, names)}
+            repeats = await _repeats(db, before)
+            batch = _Batch(await self._fold(db, {m.account for m in messages}))
+            recorded_at = self.clock()
+            for i, message in enumerate(messages):
+                name = (message.channel, _plain(message.message_id))
+                if name in repeats:
+                    batch.outcomes[i] = _again(message, *repeats[name])
+                elif name in batch.first:
+                    batch.outcomes[i] = _again(message, *batch.first[name])
+                else:
+                    self._decide(batch, i, message, recorded_at)
+            if batch.recorded:
+                await self._write(db, batch)
+        for number in batch.entries:
+            self._remember(batch.accounts[number])
+        return [batch.outcomes[i] for i in range(len(messages))]
+
+    def _decide(self, batch: _Batch, i: int, message: Message, recorded_at: datetime) -> None:
+        account = batch.accounts[message.account]
+        try:
+            if isinstance(message.command, ReadingRefused):
+                events: tuple[Event, ...] = (message.command,)
+            elif isinstance(message.command, SubmitReading) and message.command.received_at > recorded_at:
+                events = (_from_the_future(message.command),)
+            else:
+                events = decide(account, message.command, self.rulebook)
+            after = replay(account, events)
+        except Exception:
+            logger.exception("a message on %s is parked", message.channel.value)
+            self._record(batch, i, message, (), None, Status.PARKED, recorded_at)
+            return
+        status = _status_of(events[0])
+        known = after.situation is not Situation.UNKNOWN
+        version = account.version + 1 if known else None
+        receipt = self._record(batch, i, message, events, version, status, recorded_at)
+        if known:
+            own = batch.entries.setdefault(message.account, [])
+            own += [
+                Entry(
+                    account.number, account.version + 1 + n, recorded_at, message.channel, message.actor, receipt, event
+                )
+                for n, event in enumerate(events)
+            ]
+            batch.accounts[message.account] = after
+
+    def _record(
+        self,
+        batch: _Batch,
+        i: int,
+        message: Message,
+        events: tuple[Event, ...],
+        version: int | None,
+        status: Status,
+        recorded_at: datetime,
+    ) -> str:
+        receipt = new_receipt()
+        outcome = Outcome(receipt, status, message.account, events, version, recorded_at)
+        content = digest(message.raw)
+        batch.outcomes[i] = outcome
+        batch.first[message.channel, _plain(message.message_id)] = content, outcome
+        batch.recorded.append(
+            Recorded(
+                message.channel,
+                _plain(message.message_id)[:MESSAGE_ID_LENGTH_MAX],
+                receipt,
+                _plain(message.account),
+                _plain(message.actor),
+                content,
+                recorded_at,
+                status.value,
+                version,
+                version + len(events) - 1 if version is not None else None,
+                encode_events(events) if version is None and events else None,
+                _plain(message.raw)[:RAW_LENGTH_MAX],
+            )
+        )
+        return receipt
+
+    async def _write(self, db: Db, batch: _Batch) -> None:
+        numbers = sorted(batch.entries)
+        changes = [Change(batch.accounts[number], tuple(batch.entries[number])) for number in numbers]
+        async with db.transaction():
+            await record_messages(db, sorted(batch.recorded, key=lambda r: (r.channel, r.message_id)))
+            if changes:
+                await append(db, (entry for change in changes for entry in change.entries))
+                await project(db, changes, self.rulebook)
+                await notify(db, numbers)
+
+    async def _fold(self, db: Db, numbers: set[str]) -> dict[str, Account]:
+        accounts = {number: self._remembered.get(number) or nobody(number) for number in numbers}
+        for entry in await read(db, {_plain(number): account.version for number, account in accounts.items()}):
+            accounts[entry.account] = evolve(accounts[entry.account], entry.event)
+        return accounts
+
+    def _remember(self, account: Account) -> None:
+        self._remembered[account.number] = account
+        self._remembered.move_to_end(account.number)
+        while len(self._remembered) > ACCOUNTS_REMEMBERED_MAX:
+            self._remembered.popitem(last=False)
+
+    def _forget(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            self._remembered.pop(message.account, None)
+
+
+_CONFLICT = (
+    asyncpg.UniqueViolationError,
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+)
+"""Another writer was first: read again and decide again."""
+
+_UNAVAILABLE = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.QueryCanceledError,
+    asyncpg.LockNotAvailableError,
+)
+"""The database cannot be reached, or has no room: nothing was stored, or the sender cannot know. Send it again."""
+
+CHANGES = "bels_changes"
+"""The PostgreSQL channel on which every commit names the accounts that it changed."""
+
+_NOTIFIED_MAX = 900
+"""Seven-digit numbers that fit one notification of at most 8,000 bytes."""
+
+
+async def notify(db: Db, numbers: Sequence[str]) -> None:
+    """Tell every listening process, at the commit, which accounts changed."""
+    payloads = [",".join(numbers[i : i + _NOTIFIED_MAX]) for i in range(0, len(numbers), _NOTIFIED_MAX)]
+    await db.execute("SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload", CHANGES, payloads)
+
+
+def new_receipt() -> str:
+    """Draw a receipt: eight characters that can be dictated, without 0 and O, 1 and I."""
+    number = secrets.randbits(5 * RECEIPT_LENGTH)
+    return "".join(RECEIPT_ALPHABET[number >> 5 * i & 31] for i in range(RECEIPT_LENGTH))
+
+
+def digest(raw: str) -> bytes:
+    """Digest the content of a message: what makes two messages under one id the same."""
+    return blake2b(raw.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _plain(text: str) -> str:
+    # PostgreSQL's text knows neither NUL nor lone surrogates; what is stored shows them escaped.
+    if "\x00" not in text and text.isascii():
+        return text
+    return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\x00", "\\x00")
+
+
+def _from_the_future(command: SubmitReading) -> ReadingRefused:
+    return ReadingRefused(Reason.RECEIVED_IN_FUTURE, command.received_at, command.values)
+
+
+def _status_of(event: Event) -> Status:
+    if isinstance(event, ReadingRefused | CommandRefused):
+        return Status.REFUSED
+    return Status.HELD if isinstance(event, ReadingHeld) else Status.ACCEPTED
+
+
+async def _repeats(
+    db: Db, before: dict[tuple[Channel, str], Recorded]
+) -> dict[tuple[Channel, str], tuple[bytes, Outcome]]:
+    if not before:
+        return {}
+    outcomes = await outcomes_of(db, list(before.values()))
+    return {
+        name: (recorded.content, outcome) for (name, recorded), outcome in zip(before.items(), outcomes, strict=True)
+    }
+
+
+async def outcomes_of(db: Db, recorded: Sequence[Recorded]) -> list[Outcome]:
+    """Give the first outcomes of messages again, from the journal."""
+    wanted: dict[str, int] = {}
+    for r in recorded:
+        if r.first_version is not None:
+            wanted[r.account] = min(wanted.get(r.account, r.first_version - 1), r.first_version - 1)
+    entries = {(e.account, e.version): e.event for e in await read(db, wanted)} if wanted else {}
+    outcomes = []
+    for r in recorded:
+        if r.first_version is not None and r.last_version is not None:
+            versions = range(r.first_version, r.last_version + 1)
+            events = tuple(entries[AccountNumber(r.account), v] for v in versions)
+        else:
+            events = decode_events(r.answer) if r.answer is not None else ()
+        outcomes.append(
+            Outcome(r.receipt, Status(r.status), r.account, events, r.first_version, r.recorded_at, repeated=True)
+        )
+    return outcomes
+
+
+def _again(message: Message, content: bytes, outcome: Outcome) -> Outcome:
+    if content == digest(message.raw):
+        return replace(outcome, repeated=True)
+    if isinstance(message.command, SubmitReading | ReadingRefused):
+        reused: Event = ReadingRefused(
+            Reason.MESSAGE_ID_REUSED, message.command.received_at, message.command.values, detail=outcome.receipt
+        )
+    else:
+        reused = CommandRefused(
+            type(message.command).__name__, Reason.MESSAGE_ID_REUSED, outcome.recorded_at, outcome.receipt
+        )
+    return Outcome(outcome.receipt, Status.REFUSED, message.account, (reused,), None, outcome.recorded_at)

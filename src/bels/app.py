@@ -1,0 +1,115 @@
+"""bels put together, by hand: settings, PostgreSQL, schema, intake, routes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+import asyncpg
+
+from bels.domain.rulebook import DEFAULT_RULEBOOK, Rulebook
+from bels.domain.terms import Settlement
+from bels.embedded import embedded, ensure_running
+from bels.intake import Clock, Intake, utc_now
+from bels.journal.journal import install
+from bels.projections.project import install_views
+from bels.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+CONNECTIONS_MAX = 10
+CONNECT_WAIT_S = 30.0
+STATEMENT_WAIT_S = 60.0
+POSTGRES_VERSION_MIN = 15
+LOOK_AFTER_POSTGRES_S = 1.0
+
+
+class AppError(RuntimeError):
+    """bels cannot start; the sentence says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bels:
+    """An open supplier: its database, the one way in, and the views that are not told yet."""
+
+    url: str
+    pool: asyncpg.Pool
+    intake: Intake
+    stale: tuple[str, ...]
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[str]:
+    """Give the URL of the supplier's PostgreSQL: ``BELS_DATABASE_URL``, or the embedded one, running."""
+    if settings.database_url is not None:
+        yield settings.database_url
+        return
+    with embedded(settings.data_dir) as url:
+        yield url
+
+
+@asynccontextmanager
+async def opened(settings: Settings, rulebook: Rulebook | None = None, clock: Clock = utc_now) -> AsyncIterator[Bels]:
+    """Open the supplier: PostgreSQL up, schema installed, intake running.
+
+    :raises AppError: the database cannot be used.
+    """
+    rules = rulebook or DEFAULT_RULEBOOK.with_settlement(Settlement(settings.settlement.upper()))
+    with database(settings) as url:
+        async with _pool(url) as pool:
+            async with pool.acquire() as db:
+                version = int(await db.fetchval("SHOW server_version_num")) // 10_000
+                if version < POSTGRES_VERSION_MIN:
+                    raise AppError(f"bels needs PostgreSQL {POSTGRES_VERSION_MIN} or newer, this is {version}")
+                await install(db)
+                stale = await install_views(db)
+            async with Intake(pool, rules, clock).running() as intake, _looked_after(settings):
+                yield Bels(url, pool, intake, stale)
+
+
+@asynccontextmanager
+async def _pool(url: str) -> AsyncIterator[asyncpg.Pool]:
+    try:
+        pool = await asyncpg.create_pool(
+            url,
+            min_size=1,
+            max_size=CONNECTIONS_MAX,
+            timeout=CONNECT_WAIT_S,
+            command_timeout=STATEMENT_WAIT_S,
+            server_settings={"application_name": "bels", "timezone": "UTC", "jit": "off"},
+        )
+    except (OSError, asyncpg.PostgresError) as error:
+        raise AppError(f"PostgreSQL cannot be reached ({type(error).__name__}): look at BELS_DATABASE_URL") from error
+    try:
+        yield pool
+    finally:
+        try:
+            await asyncio.wait_for(pool.close(), 10)
+        except TimeoutError:
+            pool.terminate()
+
+
+@asynccontextmanager
+async def _looked_after(settings: Settings) -> AsyncIterator[None]:
+    """Bring a killed embedded PostgreSQL back while bels runs."""
+    if settings.database_url is not None:
+        yield
+        return
+
+    async def look() -> None:
+        while True:
+            await asyncio.sleep(LOOK_AFTER_POSTGRES_S)
+            try:
+                await asyncio.to_thread(ensure_running, settings.data_dir)
+            except Exception:
+                logger.exception("the embedded PostgreSQL cannot be brought back")
+
+    task = asyncio.create_task(look())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,1 @@
+"""The truth, in PostgreSQL: entries and messages; nothing here is ever changed."""

@@ -1,0 +1,179 @@
+"""Entries as rows of the journal, in the vocabulary of the ``eventsourcing`` library: topics, ``Transcoder``, ``Mapper``.
+
+A row is the library's ``StoredEvent``: its ``state`` is plain UTF-8 JSON, ``{"recorded_at", "channel", "actor", "receipt",
+"event": {...}}``, readable with SQL. A topic is a promise: a class may move or be renamed, ``TOPICS`` keeps the name and the
+version under which its events are stored. When the shape of an event changes, its version grows, and ``UPCASTERS`` says
+how an older one reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any, cast
+
+import msgspec
+from eventsourcing.persistence import Mapper, StoredEvent, Transcoder
+
+from bels.domain import events
+from bels.domain.events import Event
+from bels.domain.terms import AccountNumber, Channel
+from bels.journal.entry import Entry
+
+TOPICS: dict[type[Event], tuple[str, int]] = {
+    events.AccountOpened: ("account-opened", 1),
+    events.AccountClosed: ("account-closed", 1),
+    events.ResidentsChanged: ("residents-changed", 1),
+    events.TemporaryResidentsRegistered: ("temporary-residents-registered", 1),
+    events.AbsenceRegistered: ("absence-registered", 1),
+    events.MeterInstalled: ("meter-installed", 1),
+    events.MeterRestored: ("meter-restored", 1),
+    events.MeterRemoved: ("meter-removed", 1),
+    events.MeterFailed: ("meter-failed", 1),
+    events.ReadingCarriedOver: ("reading-carried-over", 1),
+    events.PeriodCarriedOver: ("period-carried-over", 1),
+    events.ReadingAccepted: ("reading-accepted", 1),
+    events.ReadingHeld: ("reading-held", 1),
+    events.ReadingRefused: ("reading-refused", 1),
+    events.ReadingConfirmed: ("reading-confirmed", 1),
+    events.ReadingRejected: ("reading-rejected", 1),
+    events.ReadingSuperseded: ("reading-superseded", 1),
+    events.ReadingDisproved: ("reading-disproved", 1),
+    events.ReadingDisregarded: ("reading-disregarded", 1),
+    events.ControlReadingTaken: ("control-reading-taken", 1),
+    events.AccessRefused: ("access-refused", 1),
+    events.InterferenceFound: ("interference-found", 1),
+    events.PeriodMissed: ("period-missed", 1),
+    events.PeriodClosed: ("period-closed", 1),
+    events.UsageRecalculated: ("usage-recalculated", 1),
+    events.EstimationModeChanged: ("estimation-mode-changed", 1),
+    events.InspectionDue: ("inspection-due", 1),
+    events.ChannelLinked: ("channel-linked", 1),
+    events.ChannelUnlinked: ("channel-unlinked", 1),
+    events.CommandRefused: ("command-refused", 1),
+}
+"""Every event's topic and the version of its shape. Names are for ever: a test compares them with stored examples."""
+
+Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+
+UPCASTERS: dict[tuple[str, int], Upcaster] = {}
+"""(topic, version) -> how an event of this version reads in the next one."""
+
+
+class UnknownTopic(LookupError):
+    """The journal holds a topic or a version that this program does not know: it is older than the journal."""
+
+
+class JsonTranscoder(Transcoder):
+    """Write and read the state of entries as UTF-8 JSON: exact decimals, dates and instants as ISO 8601 text."""
+
+    def __init__(self) -> None:
+        self._encode = msgspec.json.Encoder().encode
+        self._decode = msgspec.json.Decoder().decode
+
+    def encode(self, obj: Any) -> bytes:
+        """Write an object of dataclasses, enums, numbers, dates and texts."""
+        return self._encode(obj)
+
+    def decode(self, data: bytes) -> Any:
+        """Read an object as plain JSON values."""
+        return self._decode(data)
+
+
+def _envelope(event: type[Event]) -> Any:
+    fields = [("recorded_at", datetime), ("channel", Channel), ("actor", str), ("receipt", str), ("event", event)]
+    return msgspec.defstruct("Stored" + event.__name__, fields, frozen=True)
+
+
+def _topic_of(name: str, version: int) -> str:
+    return f"{name}.{version}"
+
+
+_ENVELOPES: dict[type[Event], Any] = {event: _envelope(event) for event in TOPICS}
+_TOPIC_TEXTS: dict[type[Event], str] = {event: _topic_of(*topic) for event, topic in TOPICS.items()}
+_NEWEST: dict[str, tuple[type[Event], int]] = {name: (event, version) for event, (name, version) in TOPICS.items()}
+_DECODERS: dict[str, Callable[[bytes], Any]] = {
+    _TOPIC_TEXTS[event]: msgspec.json.Decoder(envelope).decode for event, envelope in _ENVELOPES.items()
+}
+
+
+class EntryMapper(Mapper[str]):
+    """Turn entries into rows and rows into entries; the library's words stop here."""
+
+    def __init__(self) -> None:
+        super().__init__(JsonTranscoder())
+        self._encode = self.transcoder.encode
+
+    def to_stored_event(self, domain_event: Any) -> StoredEvent:
+        """Turn an ``Entry`` into the row of the journal that stands for it."""
+        entry: Entry = domain_event
+        envelope = _ENVELOPES[type(entry.event)]
+        state = self._encode(envelope(entry.recorded_at, entry.channel, entry.actor, entry.receipt, entry.event))
+        return StoredEvent(entry.account, entry.version, _TOPIC_TEXTS[type(entry.event)], state)
+
+    def to_domain_event(self, stored_event: StoredEvent) -> Any:
+        """Turn a row of the journal into its ``Entry``.
+
+        :raises UnknownTopic: the row is of a newer program.
+        """
+        return to_entry(
+            cast("str", stored_event.originator_id),
+            stored_event.originator_version,
+            stored_event.topic,
+            stored_event.state,
+        )
+
+
+def to_entry(account: str, version: int, topic: str, state: bytes) -> Entry:
+    """Read a row of the journal.
+
+    :raises UnknownTopic: the row is of a newer program.
+    """
+    decode = _DECODERS.get(topic)
+    stored = decode(state) if decode is not None else _upcast(topic, state)
+    return Entry(
+        AccountNumber(account),
+        version,
+        stored.recorded_at,
+        stored.channel,
+        stored.actor,
+        stored.receipt,
+        stored.event,
+    )
+
+
+def _upcast(topic: str, state: bytes) -> Any:
+    name, _, digits = topic.rpartition(".")
+    known = _NEWEST.get(name)
+    if known is None or not digits.isdecimal() or int(digits) > known[1]:
+        raise UnknownTopic(f"topic {topic!r} is not known to this version of bels")
+    event, newest = known
+    stored: dict[str, Any] = msgspec.json.decode(state)
+    for version in range(int(digits), newest):
+        stored["event"] = UPCASTERS[name, version](stored["event"])
+    return msgspec.convert(stored, _ENVELOPES[event])
+
+
+MAPPER = EntryMapper()
+
+
+def encode_events(happened: Iterable[Event]) -> bytes:
+    """Write events that stand in no account's journal: the answer to a message about an unknown account."""
+    return msgspec.json.encode([[_TOPIC_TEXTS[type(event)], event] for event in happened])
+
+
+def decode_events(state: bytes) -> tuple[Event, ...]:
+    """Read what ``encode_events`` wrote.
+
+    :raises UnknownTopic: an event is of a newer program.
+    """
+    happened: list[Event] = []
+    for topic, value in msgspec.json.decode(state):
+        name, _, digits = topic.rpartition(".")
+        if name not in _NEWEST:
+            raise UnknownTopic(f"topic {topic!r} is not known to this version of bels")
+        event, newest = _NEWEST[name]
+        for version in range(int(digits), newest):
+            value = UPCASTERS[name, version](value)  # noqa: PLW2901
+        happened.append(msgspec.convert(value, event))
+    return tuple(happened)

@@ -1,0 +1,218 @@
+"""Read and append entries and messages, set by set: every statement serves a whole batch."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.resources import files
+
+from asyncpg import Connection, Record
+from asyncpg.pool import PoolConnectionProxy
+
+from bels.domain.terms import Channel
+from bels.journal.codec import MAPPER, to_entry
+from bels.journal.entry import Entry
+
+Db = Connection | PoolConnectionProxy
+"""A connection, plain or from a pool."""
+
+SCHEMA_LOCK = 0x62656C73
+"""The advisory lock under which the schema is installed: several processes may start together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A message as the journal keeps it: its receipt, its content's digest and its first outcome."""
+
+    channel: Channel
+    message_id: str
+    receipt: str
+    account: str
+    actor: str
+    content: bytes
+    recorded_at: datetime
+    status: str
+    first_version: int | None
+    last_version: int | None
+    answer: bytes | None
+    raw: str
+
+
+async def install(db: Db) -> None:
+    """Install or upgrade the journal's tables; safe when several processes do it at once."""
+    schema = (files("bels.journal") / "schema.sql").read_text("utf-8")
+    async with db.transaction():
+        await db.execute("SELECT pg_advisory_xact_lock($1)", SCHEMA_LOCK)
+        await db.execute(schema)
+        await db.execute(
+            "INSERT INTO installation (sender_key) VALUES ($1) ON CONFLICT DO NOTHING", secrets.token_bytes(32)
+        )
+
+
+async def sender_key(db: Db) -> bytes:
+    """Give the key of this installation under which senders' addresses are digested."""
+    return bytes(await db.fetchval("SELECT sender_key FROM installation"))
+
+
+READ = """
+    SELECT j.originator_id, j.originator_version, j.topic, j.state
+      FROM unnest($1::text[], $2::bigint[]) AS wanted (account, version)
+     CROSS JOIN LATERAL (
+           SELECT originator_id, originator_version, topic, state
+             FROM journal
+            WHERE originator_id = wanted.account AND originator_version > wanted.version
+            ORDER BY originator_version
+            OFFSET 0) AS j
+"""
+
+
+async def read(db: Db, after: Mapping[str, int]) -> list[Entry]:
+    """Read the entries of accounts after a version of each, account by account, in order."""
+    rows = await db.fetch(READ, list(after.keys()), list(after.values()))
+    return [to_entry(*row) for row in rows]
+
+
+async def read_page(db: Db, account: str, after: int, before: int | None, limit: int, backward: bool) -> list[Entry]:
+    """Read a page of one account's entries, between two versions, oldest or newest first."""
+    order = "DESC" if backward else "ASC"
+    rows = await db.fetch(
+        "SELECT originator_id, originator_version, topic, state FROM journal"
+        " WHERE originator_id = $1 AND originator_version > $2 AND ($3::bigint IS NULL OR originator_version < $3)"
+        f" ORDER BY originator_version {order} LIMIT $4",
+        account,
+        after,
+        before,
+        limit,
+    )
+    return [to_entry(*row) for row in rows]
+
+
+async def append(db: Db, entries: Iterable[Entry]) -> None:
+    """Append entries, each at the version it names.
+
+    :raises asyncpg.UniqueViolationError: another writer has appended to one of the accounts meanwhile.
+    """
+    rows = [MAPPER.to_stored_event(entry) for entry in entries]
+    await db.execute(
+        "INSERT INTO journal (originator_id, originator_version, topic, state)"
+        " SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bytea[])",
+        [row.originator_id for row in rows],
+        [row.originator_version for row in rows],
+        [row.topic for row in rows],
+        [row.state for row in rows],
+    )
+
+
+_MESSAGE_COLUMNS = "channel, message_id, receipt, account, actor, content, recorded_at, status, first_version, last_version, answer, raw"
+
+
+async def find_messages(db: Db, names: Sequence[tuple[str, str]]) -> list[Recorded]:
+    """Find messages that have come before, by (channel, message_id)."""
+    rows = await db.fetch(
+        f"SELECT {_MESSAGE_COLUMNS} FROM message"
+        " JOIN unnest($1::text[], $2::text[]) AS wanted (channel, message_id) USING (channel, message_id)",
+        [channel for channel, _ in names],
+        [message_id for _, message_id in names],
+    )
+    return [_recorded(row) for row in rows]
+
+
+async def find_receipt(db: Db, receipt: str) -> Recorded | None:
+    """Find a message by its receipt, for ever."""
+    row = await db.fetchrow(f"SELECT {_MESSAGE_COLUMNS} FROM message WHERE receipt = $1", receipt)
+    return _recorded(row) if row is not None else None
+
+
+async def find_repeat(
+    db: Db, account: str, channel: str, actor: str, content: bytes, since: datetime
+) -> Recorded | None:
+    """Find the first message of a sender with the same content since a moment, whatever its id."""
+    row = await db.fetchrow(
+        f"SELECT {_MESSAGE_COLUMNS} FROM message WHERE account = $1 AND recorded_at >= $2"
+        " AND channel = $3 AND actor = $4 AND content = $5 ORDER BY recorded_at LIMIT 1",
+        account,
+        since,
+        channel,
+        actor,
+        content,
+    )
+    return _recorded(row) if row is not None else None
+
+
+async def find_parked(db: Db, after: datetime | None, limit: int) -> list[Recorded]:
+    """List parked messages, oldest first."""
+    rows = await db.fetch(
+        f"SELECT {_MESSAGE_COLUMNS} FROM message WHERE status = 'PARKED'"
+        " AND ($1::timestamptz IS NULL OR recorded_at > $1) ORDER BY recorded_at LIMIT $2",
+        after,
+        limit,
+    )
+    return [_recorded(row) for row in rows]
+
+
+async def record_messages(db: Db, messages: Sequence[Recorded]) -> None:
+    """Record messages with their outcomes.
+
+    :raises asyncpg.UniqueViolationError: another writer has recorded one of them meanwhile, or a receipt is taken.
+    """
+    columns = list(
+        zip(
+            *(
+                (
+                    m.channel.value,
+                    m.message_id,
+                    m.receipt,
+                    m.account,
+                    m.actor,
+                    m.content,
+                    m.recorded_at,
+                    m.status,
+                    m.first_version,
+                    m.last_version,
+                    m.answer,
+                    m.raw,
+                )
+                for m in messages
+            ),
+            strict=True,
+        )
+    )
+    await db.execute(
+        f"INSERT INTO message ({_MESSAGE_COLUMNS}) SELECT * FROM unnest("
+        "$1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::timestamptz[], $8::text[],"
+        " $9::bigint[], $10::bigint[], $11::bytea[], $12::text[])",
+        *columns,
+    )
+
+
+NEXT_ACCOUNTS = """
+    WITH RECURSIVE number (account, place) AS (
+        (SELECT originator_id, 1 FROM journal WHERE originator_id > $1 ORDER BY originator_id LIMIT 1)
+        UNION ALL
+        SELECT (SELECT originator_id FROM journal WHERE originator_id > number.account ORDER BY originator_id LIMIT 1),
+               place + 1
+          FROM number
+         WHERE number.account IS NOT NULL AND place < $2)
+    SELECT account FROM number WHERE account IS NOT NULL
+"""
+
+
+async def next_accounts(db: Db, after: str, limit: int) -> list[str]:
+    """List the accounts that follow a number in the journal, hopping over their entries in the index."""
+    return [row["account"] for row in await db.fetch(NEXT_ACCOUNTS, after, limit)]
+
+
+async def accounts(db: Db, chunk: int = 1000) -> AsyncIterator[list[str]]:
+    """List all accounts of the journal in order of number, chunk by chunk."""
+    last = ""
+    while numbers := await next_accounts(db, last, chunk):
+        yield numbers
+        last = numbers[-1]
+
+
+def _recorded(row: Record) -> Recorded:
+    values = dict(row)
+    values["channel"] = Channel(values["channel"])
+    return Recorded(**values)

@@ -1,0 +1,91 @@
+"""All views: installed, brought up to new entries in the append's own transaction, told again from the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from types import ModuleType
+
+from bels.domain.account import nobody, replay
+from bels.domain.rulebook import Rulebook
+from bels.journal.entry import Entry
+from bels.journal.journal import SCHEMA_LOCK, Db, read
+from bels.projections import estimation, overview, readings, usage
+from bels.projections.change import Change
+
+VIEWS: tuple[ModuleType, ...] = (overview, estimation, readings, usage)
+"""Every view: NAME, TABLE, TABLES and project(). The overview comes first: its rows are the lock of a rebuild."""
+
+
+async def project(db: Db, changes: Sequence[Change], rulebook: Rulebook) -> None:
+    """Bring every view up to these entries; ``changes`` are in order of account, so that writers never deadlock."""
+    for view in VIEWS:
+        await view.project(db, changes, rulebook)
+
+
+async def install_views(db: Db) -> tuple[str, ...]:
+    """Create the views that are missing or defined otherwise; list those that must be told from the journal."""
+    async with db.transaction():
+        await db.execute("SELECT pg_advisory_xact_lock($1)", SCHEMA_LOCK)
+        installed = {row["name"]: row for row in await db.fetch("SELECT name, digest, told FROM view")}
+        empty = await db.fetchval("SELECT NOT EXISTS (SELECT FROM journal)")
+        stale = []
+        for view in VIEWS:
+            digest = sha256(view.TABLE.encode()).hexdigest()
+            known = installed.get(view.NAME)
+            if known is None or known["digest"] != digest:
+                for table in view.TABLES:
+                    await db.execute(f"DROP TABLE IF EXISTS {table}")
+                await db.execute(view.TABLE)
+                await db.execute(
+                    "INSERT INTO view (name, digest, told) VALUES ($1, $2, $3)"
+                    " ON CONFLICT (name) DO UPDATE SET digest = excluded.digest, told = excluded.told",
+                    view.NAME,
+                    digest,
+                    empty,
+                )
+                if not empty:
+                    stale.append(view.NAME)
+            elif not known["told"]:
+                stale.append(view.NAME)
+        return tuple(stale)
+
+
+async def views_are_told(db: Db) -> None:
+    """Note that every view has been told from the whole journal."""
+    await db.execute("UPDATE view SET told = true")
+
+
+async def retell(db: Db, accounts: Sequence[str], rulebook: Rulebook) -> int:
+    """Tell every view of some accounts again from the journal, in one transaction; count the entries read.
+
+    Messages may be handled meanwhile: an append touches its account's row of the overview before it commits, and that row
+    is locked here before the journal is read, so that what is told is never older than what was appended.
+    """
+    numbers = sorted(accounts)
+    async with db.transaction():
+        await db.execute(
+            "INSERT INTO overview (account, version, recorded_at, situation, next_period, locality, stove, rooms,"
+            " permanent, temporary, owners, links)"
+            " SELECT account, 0, now(), 'UNKNOWN', '', '', '', 0, 0, 0, 0, '[]' FROM unnest($1::text[]) AS account"
+            " ORDER BY account ON CONFLICT DO NOTHING",
+            numbers,
+        )
+        await db.execute("SELECT FROM overview WHERE account = ANY($1::text[]) ORDER BY account FOR UPDATE", numbers)
+        for view in VIEWS:
+            for table in view.TABLES:
+                if table != "overview":
+                    await db.execute(f"DELETE FROM {table} WHERE account = ANY($1::text[])", numbers)
+        entries = await read(db, dict.fromkeys(numbers, 0))
+        await project(db, changes_of(entries), rulebook)
+    return len(entries)
+
+
+def changes_of(entries: Sequence[Entry]) -> list[Change]:
+    """Fold whole journals of accounts, given account by account in order, into changes."""
+    by_account: dict[str, list[Entry]] = {}
+    for entry in entries:
+        by_account.setdefault(entry.account, []).append(entry)
+    return [
+        Change(replay(nobody(number), (entry.event for entry in own)), tuple(own)) for number, own in by_account.items()
+    ]

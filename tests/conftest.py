@@ -1,0 +1,91 @@
+"""What tests stand on: a real PostgreSQL for the whole run, and a fresh database for each test that asks for one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from itertools import count
+
+import asyncpg
+import pytest
+from hypothesis import HealthCheck, settings
+
+from bels.domain.rulebook import DEFAULT_RULEBOOK
+from bels.embedded import embedded
+from bels.intake import Intake
+from bels.journal.journal import install
+from bels.projections.project import install_views
+
+settings.register_profile(
+    "bels", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("bels")
+
+TEMPLATE = "bels_template"
+_numbers = count(1)
+
+
+def database_of(server: str, name: str) -> str:
+    """Give the URL of another database on the same server."""
+    head, _, tail = server.partition("@/")
+    _, _, query = tail.partition("?")
+    return f"{head}@/{name}?{query}" if query else f"{server.rpartition('/')[0]}/{name}"
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the URL of a PostgreSQL server: ``BELS_TEST_DATABASE_URL``, or the embedded one in a folder of its own."""
+    url = os.environ.get("BELS_TEST_DATABASE_URL")
+    if url:
+        yield url
+        return
+    with embedded(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def template(postgres: str) -> str:
+    """Install the schema once, in a database that every test's database is copied from."""
+
+    async def make() -> None:
+        db = await asyncpg.connect(postgres)
+        await db.execute(f"DROP DATABASE IF EXISTS {TEMPLATE}")
+        await db.execute(f"CREATE DATABASE {TEMPLATE}")
+        await db.close()
+        db = await asyncpg.connect(database_of(postgres, TEMPLATE))
+        await install(db)
+        await install_views(db)
+        await db.close()
+
+    asyncio.run(make())
+    return TEMPLATE
+
+
+@pytest.fixture
+def database(postgres: str, template: str) -> Iterator[str]:
+    """Give the URL of a new, empty supplier."""
+    name = f"bels_test_{os.getpid()}_{next(_numbers)}"
+
+    async def run(statement: str) -> None:
+        db = await asyncpg.connect(postgres)
+        await db.execute(statement)
+        await db.close()
+
+    asyncio.run(run(f"CREATE DATABASE {name} TEMPLATE {template}"))
+    yield database_of(postgres, name)
+    asyncio.run(run(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+async def pool(database: str) -> AsyncIterator[asyncpg.Pool]:
+    """Give a pool of connections to a new, empty supplier."""
+    async with asyncpg.create_pool(database, min_size=1, max_size=8) as made:
+        yield made
+
+
+@pytest.fixture
+async def intake(pool: asyncpg.Pool) -> AsyncIterator[Intake]:
+    """Give a running intake over a new, empty supplier, under the default rulebook."""
+    async with Intake(pool, DEFAULT_RULEBOOK).running() as running:
+        yield running

@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import pytest
+
+from bels.settings import Settings, SettingsError
+
+
+def test_an_empty_environment_means_the_embedded_database_on_this_machine() -> None:
+    settings = Settings.from_environment({})
+    assert settings.database_url is None
+    assert settings.data_dir == Path.cwd() / ".bels"
+    assert (settings.host, settings.port, settings.settlement) == ("127.0.0.1", 8000, "redistribute")
+
+
+def test_every_variable_is_read_and_others_are_not(tmp_path: Path) -> None:
+    settings = Settings.from_environment(
+        {
+            "BELS_DATABASE_URL": " postgresql://bels@db.local/bels ",
+            "BELS_DATA_DIR": str(tmp_path),
+            "BELS_HOST": "0.0.0.0",
+            "BELS_PORT": "18000",
+            "BELS_SETTLEMENT": "next_period",
+            "PORT": "1",
+        }
+    )
+    assert settings == Settings(
+        database_url="postgresql://bels@db.local/bels",
+        data_dir=tmp_path,
+        host="0.0.0.0",
+        port=18000,
+        settlement="next_period",
+    )
+
+
+def test_a_blank_variable_is_as_good_as_none() -> None:
+    assert Settings.from_environment({"BELS_PORT": "", "BELS_DATABASE_URL": " "}) == Settings.from_environment({})
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "8000.0", "http", "8_000", "٨٠٠٠", "9" * 5000])
+def test_a_port_out_of_range_is_named(port: str) -> None:
+    with pytest.raises(SettingsError, match="BELS_PORT must be a whole number from 1 to 65535"):
+        Settings.from_environment({"BELS_PORT": port})
+
+
+@pytest.mark.parametrize("url", ["mysql://root:secret@db/bels", "db.local/bels?secret", "http://[secret"])
+def test_a_database_of_another_kind_is_refused_without_telling_its_password(url: str) -> None:
+    with pytest.raises(SettingsError, match="BELS_DATABASE_URL") as refusal:
+        Settings.from_environment({"BELS_DATABASE_URL": url})
+    assert "secret" not in str(refusal.value)
+
+
+def test_an_unknown_settlement_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(SettingsError, match="redistribute, in_period, next_period, not 'later'"):
+        Settings.from_environment({"BELS_SETTLEMENT": "later"})
