@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
 import asyncpg
+from starlette.applications import Starlette
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route, WebSocketRoute
 
+from bels.access.callers import sender_digest
+from bels.api.changes import Changes
+from bels.api.context import Supplier
+from bels.api.http import GraphQL, RequestContext
+from bels.channels.sms import sms_routes
 from bels.domain.rulebook import DEFAULT_RULEBOOK, Rulebook
-from bels.domain.terms import Settlement
+from bels.domain.terms import Channel, EntryNumber, HoldReason, Period, ReadingStatus, Reason, Register, Settlement
 from bels.embedded import embedded, ensure_running
-from bels.intake import Clock, Intake, utc_now
-from bels.journal.journal import install
+from bels.intake import Clock, Intake, Outcome, digest, outcomes_of, utc_now
+from bels.journal.journal import find_repeated_sms, install, sender_key
+from bels.projections import overview, receipts
 from bels.projections.project import install_views
 from bels.settings import Settings
+from bels.words import ReceiptState
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +37,7 @@ CONNECT_WAIT_S = 30.0
 STATEMENT_WAIT_S = 60.0
 POSTGRES_VERSION_MIN = 15
 LOOK_AFTER_POSTGRES_S = 1.0
+HEALTH_WAIT_S = 2.0
 
 
 class AppError(RuntimeError):
@@ -33,12 +46,14 @@ class AppError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Bels:
-    """An open supplier: its database, the one way in, and the views that are not told yet."""
+    """An open supplier: its database, the one way in, the views that are not told yet, the key of senders' digests."""
 
     url: str
+    settings: Settings
     pool: asyncpg.Pool
     intake: Intake
     stale: tuple[str, ...]
+    sender_key: bytes
 
 
 @contextmanager
@@ -66,8 +81,9 @@ async def opened(settings: Settings, rulebook: Rulebook | None = None, clock: Cl
                     raise AppError(f"bels needs PostgreSQL {POSTGRES_VERSION_MIN} or newer, this is {version}")
                 await install(db)
                 stale = await install_views(db)
+                key = await sender_key(db)
             async with Intake(pool, rules, clock).running() as intake, _looked_after(settings):
-                yield Bels(url, pool, intake, stale)
+                yield Bels(url, settings, pool, intake, stale, key)
 
 
 @asynccontextmanager
@@ -113,3 +129,105 @@ async def _looked_after(settings: Settings) -> AsyncIterator[None]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+def asgi(bels: Bels) -> Starlette:
+    """Put the routes together: GraphQL, the SMS channel, health."""
+    # The schema takes most of the start-up; commands that serve nothing do without it.
+    from bels.api.schema import SCHEMA
+
+    changes = Changes(bels.url)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        app.state.supplier = Supplier(bels.pool, bels.intake, changes, bels.sender_key)
+        async with changes.running():
+            yield
+
+    async def context(connection: HTTPConnection) -> RequestContext[Supplier]:
+        return RequestContext(connection.app.state.supplier, connection)
+
+    async def health(_: Request) -> Response:
+        try:
+            async with asyncio.timeout(HEALTH_WAIT_S), bels.pool.acquire() as db:
+                await db.fetchval("SELECT 1")
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            return JSONResponse({"status": "unavailable", "reason": type(error).__name__}, 503)
+        return JSONResponse({"status": "ok"})
+
+    graphql = GraphQL(SCHEMA, context, ide=True)
+    return Starlette(
+        routes=[
+            Route("/graphql", graphql),
+            WebSocketRoute("/graphql", graphql),
+            Route("/health", health),
+            *_sms(bels),
+        ],
+        lifespan=lifespan,
+    )
+
+
+def _sms(bels: Bels) -> list[Route]:
+    async def earlier(_account: str, _channel: Channel, actor: str, raw: str, since: datetime) -> Outcome | None:
+        async with bels.pool.acquire() as db:
+            found = await find_repeated_sms(db, actor, digest(raw), since)
+            return (await outcomes_of(db, [found]))[0] if found is not None else None
+
+    async def meter_of(account: str) -> SmsMeter | None:
+        async with bels.pool.acquire() as db:
+            row = (await overview.find(db, [account])).get(account)
+        if row is None or row.meter is None:
+            return None
+        display = {place: Register(r) for place, r in (row.meter.display or {}).items()} or None
+        return SmsMeter(tuple(Register(r) for r in row.meter.registers), display)
+
+    async def receipt_state(receipt: str) -> ReceiptState | None:
+        async with bels.pool.acquire() as db:
+            row = await receipts.find(db, receipt)
+        if row is None:
+            return None
+        reading = row.reading
+        if reading is None:
+            return ReceiptState(receipt, row.account, None, None, done=row.state is receipts.ReceiptState.DONE)
+        return ReceiptState(
+            receipt,
+            row.account,
+            ReadingStatus(reading.status),
+            EntryNumber(reading.entry),
+            Period(reading.period) if reading.period is not None else None,
+            reading.counted_in is not None,
+            _reason(reading.reason, reading.status),
+            tuple(Register(r) for r in reading.values if r in list(Register)),
+        )
+
+    async def linked(account: str, sender: str) -> bool:
+        async with bels.pool.acquire() as db:
+            row = (await overview.find(db, [account])).get(account)
+        phones = [link["sender"] for link in row.links if link["channel"] == Channel.SMS] if row is not None else []
+        # Until identity comes, only this machine can ask; an account that has named its phones answers to them alone.
+        return not phones or sender in phones
+
+    return sms_routes(
+        submit=bels.intake.submit,
+        earlier=earlier,
+        meter_of=meter_of,
+        receipt_state=receipt_state,
+        linked=linked,
+        sender_digest=lambda address: sender_digest(address, bels.sender_key),
+        now=bels.intake.clock,
+        token=bels.settings.sms_token,
+    )
+
+
+def _reason(reason: str | None, status: str) -> Reason | HoldReason | None:
+    if reason is None:
+        return None
+    return Reason(reason) if status == ReadingStatus.REFUSED else HoldReason(reason)
+
+
+@dataclass(frozen=True, slots=True)
+class SmsMeter:
+    """What the SMS channel needs of a meter in service."""
+
+    registers: tuple[Register, ...]
+    display: Mapping[str, Register] | None

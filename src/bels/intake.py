@@ -18,10 +18,11 @@ from bels.domain.account import Account, Situation, evolve, nobody, replay
 from bels.domain.commands import ClosePeriod, Command, SubmitReading
 from bels.domain.decide import decide
 from bels.domain.events import CommandRefused, Event, ReadingHeld, ReadingRefused
+from bels.domain.forecast_estimate import Submission, may_submit
 from bels.domain.periods import over_at
 from bels.domain.rulebook import Rulebook
 from bels.domain.terms import AccountNumber, Channel, Reason, Word
-from bels.journal.codec import decode_events, encode_events
+from bels.journal.codec import check_texts, decode_events, encode_events
 from bels.journal.entry import Entry
 from bels.journal.journal import Db, Recorded, append, find_messages, read, record_messages
 from bels.projections.change import Change
@@ -45,6 +46,7 @@ ACCOUNTS_REMEMBERED_MAX = 4096
 """Folded accounts kept in memory, so that the next message reads only what came since."""
 
 MESSAGE_ID_LENGTH_MAX = 200
+ACCOUNT_LENGTH_MAX = 40
 RAW_LENGTH_MAX = 65_536
 
 RECEIPT_ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
@@ -139,14 +141,17 @@ class Intake:
         self._remembered: OrderedDict[str, Account] = OrderedDict()
         self._waiting: tuple[deque[tuple[Message, asyncio.Future[Outcome]]], ...] = tuple(deque() for _ in range(lanes))
         self._arrived = tuple(asyncio.Event() for _ in range(lanes))
+        self._is_stopped = False
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Intake]:
         """Run the lanes that gather submitted messages into batches."""
+        self._is_stopped = False
         tasks = [asyncio.create_task(self._run(lane)) for lane in range(len(self._waiting))]
         try:
             yield self
         finally:
+            self._is_stopped = True
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -161,6 +166,8 @@ class Intake:
 
         :raises TryLater: nothing was stored.
         """
+        if self._is_stopped:
+            raise TryLater("bels is stopping")
         # An account always takes the same lane, so that its messages never meet each other.
         lane = hash(message.account) % len(self._waiting)
         waiting = self._waiting[lane]
@@ -195,9 +202,10 @@ class Intake:
                 raise
             except Exception as error:
                 logger.exception("a batch of %d messages failed", len(batch))
+                cause = str(error) if isinstance(error, TryLater) else type(error).__name__
                 for _, future in batch:
                     if not future.done():
-                        future.set_exception(TryLater(type(error).__name__))
+                        future.set_exception(TryLater(cause))
 
     async def handle(self, messages: Sequence[Message]) -> list[Outcome]:
         """Handle messages together, in one transaction for each thousand; outcomes come in the order of the messages.
@@ -232,6 +240,13 @@ class Intake:
             closed = replay(closed, led_to)
         return Preview(events, tuple(closings), before, after)
 
+    async def may_submit(self, account: str) -> Submission:
+        """Say whether a reading may be sent now, within which bounds, and what silence costs.
+
+        :raises TryLater: the database cannot be reached.
+        """
+        return may_submit(await self.account(account), self.clock(), self.rulebook)
+
     async def account(self, number: str) -> Account:
         """Fold an account from the journal.
 
@@ -252,7 +267,7 @@ class Intake:
                     self._forget(messages)
                     await asyncio.sleep(secrets.randbelow(1 + attempt) * 0.002)
         except _UNAVAILABLE as error:
-            self._forget(messages)
+            self._remembered.clear()
             raise TryLater(type(error).__name__) from error
         except Exception:
             # Something in this batch cannot be written: find it, so that it does not stop its neighbours.
@@ -270,7 +285,7 @@ class Intake:
                     await asyncio.sleep(secrets.randbelow(1 + min(attempt, 10)) * 0.003)
             return TryLater("too many writers on one account")
         except _UNAVAILABLE as error:
-            self._forget([message])
+            self._remembered.clear()
             return TryLater(type(error).__name__)
         except Exception as error:
             logger.exception("a message on %s is parked", message.channel.value)
@@ -280,9 +295,7 @@ class Intake:
     async def _park(self, message: Message, error: Exception) -> Outcome | Exception:
         batch = _Batch({})
         recorded_at = self.clock()
-        self._record(
-            batch, 0, replace(message, account=_plain(message.account)[:40]), (), None, Status.PARKED, recorded_at
-        )
+        self._record(batch, 0, message, (), None, Status.PARKED, recorded_at)
         try:
             async with self._pool.acquire() as db:
                 await record_messages(db, batch.recorded)
@@ -298,13 +311,13 @@ class Intake:
     async def _attempt(self, messages: Sequence[Message]) -> list[Outcome]:
         """Read, decide, write: once. Nothing is written when it fails."""
         async with self._pool.acquire() as db:
-            names = [(m.channel.value, _plain(m.message_id)) for m in messages]
+            names = [(m.channel.value, _name(m.message_id)) for m in messages]
             before = {(r.channel, r.message_id): r for r in await find_messages(db, names)}
             repeats = await _repeats(db, before)
             batch = _Batch(await self._fold(db, {m.account for m in messages}))
             recorded_at = self.clock()
             for i, message in enumerate(messages):
-                name = (message.channel, _plain(message.message_id))
+                name = (message.channel, _name(message.message_id))
                 if name in repeats:
                     batch.outcomes[i] = _again(message, *repeats[name])
                 elif name in batch.first:
@@ -320,6 +333,7 @@ class Intake:
     def _decide(self, batch: _Batch, i: int, message: Message, recorded_at: datetime) -> None:
         account = batch.accounts[message.account]
         try:
+            check_texts(message.command)
             if isinstance(message.command, ReadingRefused):
                 events: tuple[Event, ...] = (message.command,)
             elif isinstance(message.command, SubmitReading) and message.command.received_at > recorded_at:
@@ -336,11 +350,10 @@ class Intake:
         version = account.version + 1 if known else None
         receipt = self._record(batch, i, message, events, version, status, recorded_at)
         if known:
+            actor = _plain(message.actor)
             own = batch.entries.setdefault(message.account, [])
             own += [
-                Entry(
-                    account.number, account.version + 1 + n, recorded_at, message.channel, message.actor, receipt, event
-                )
+                Entry(account.number, account.version + 1 + n, recorded_at, message.channel, actor, receipt, event)
                 for n, event in enumerate(events)
             ]
             batch.accounts[message.account] = after
@@ -356,16 +369,18 @@ class Intake:
         recorded_at: datetime,
     ) -> str:
         receipt = new_receipt()
-        outcome = Outcome(receipt, status, message.account, events, version, recorded_at)
+        name = _name(message.message_id)
+        number = _plain(message.account)[:ACCOUNT_LENGTH_MAX]
+        outcome = Outcome(receipt, status, number, events, version, recorded_at)
         content = digest(message.raw)
         batch.outcomes[i] = outcome
-        batch.first[message.channel, _plain(message.message_id)] = content, outcome
+        batch.first[message.channel, name] = content, outcome
         batch.recorded.append(
             Recorded(
                 message.channel,
-                _plain(message.message_id)[:MESSAGE_ID_LENGTH_MAX],
+                name,
                 receipt,
-                _plain(message.account),
+                number,
                 _plain(message.actor),
                 content,
                 recorded_at,
@@ -417,15 +432,17 @@ _UNAVAILABLE = (
     TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.InternalClientError,
+    asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
-    asyncpg.QueryCanceledError,
-    asyncpg.LockNotAvailableError,
+    asyncpg.ObjectNotInPrerequisiteStateError,
+    asyncpg.InvalidTransactionStateError,
+    asyncpg.SyntaxOrAccessError,
+    asyncpg.PostgresSystemError,
+    asyncpg.InternalServerError,
 )
-"""The database cannot be reached, or has no room: nothing was stored, or the sender cannot know. Send it again."""
+"""The database cannot be reached, has no room, takes no writes or has other tables than this program: no message is to
+blame. Nothing was stored, or the sender cannot know. Send it again."""
 
 CHANGES = "bels_changes"
 """The PostgreSQL channel on which every commit names the accounts that it changed."""
@@ -456,6 +473,14 @@ def _plain(text: str) -> str:
     if "\x00" not in text and text.isascii():
         return text
     return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\x00", "\\x00")
+
+
+def _name(message_id: str) -> str:
+    # Two ids never become one name: one that is shortened or escaped carries the digest of the whole.
+    name = _plain(message_id)
+    if name == message_id and len(name) <= MESSAGE_ID_LENGTH_MAX:
+        return name
+    return f"{name[: MESSAGE_ID_LENGTH_MAX - 33]}~{digest(message_id).hex()}"
 
 
 def _from_the_future(command: SubmitReading) -> ReadingRefused:

@@ -22,6 +22,7 @@ class Settings:
 
     ``database_url`` None means the PostgreSQL that comes with the package, kept in ``data_dir``.
     ``settlement`` is what a reading does to the estimated months before it; the domain knows the meaning of its names.
+    ``sms_token`` is the secret that Kannel sends with every SMS, None while only this machine can send one.
     """
 
     database_url: str | None = None
@@ -29,6 +30,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8000
     settlement: str = "redistribute"
+    sms_token: str | None = None
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
@@ -43,6 +45,7 @@ class Settings:
             host=given.get("BELS_HOST", "127.0.0.1"),
             port=_port(given.get("BELS_PORT", "8000")),
             settlement=_settlement(given.get("BELS_SETTLEMENT", "redistribute")),
+            sms_token=given.get("BELS_SMS_TOKEN"),
         )
 
 

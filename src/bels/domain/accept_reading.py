@@ -5,15 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from re import compile as pattern
 
-from bels.domain.account import Account, AccessAct, Meter, Reading, Situation
+from bels.domain.account import AccessAct, Account, Meter, Reading, Situation
 from bels.domain.actual_readings import (
-    CONTROL_KINDS,
     average_until,
     base_of,
     chain,
     delta,
+    following_of,
     may_have_rolled_over,
-    undisproved,
+    shows_more,
     went_down,
 )
 from bels.domain.commands import SubmitReading
@@ -76,22 +76,22 @@ def readings_taken(account: Account, meter: Meter, at: datetime, period: Period)
     """
     if meter.failed_in is not None and period >= meter.failed_in:
         return False
+    return not any(
+        period >= second.period and (check is None or at < check.at) for second, check in barred(account.access)
+    )
+
+
+def barred(acts: tuple[AccessAct, ...]) -> list[tuple[AccessAct, AccessAct | None]]:
+    """List when two refusals of access stood: the second refusal, and the check or installation that ended it, if any."""
+    spans: list[tuple[AccessAct, AccessAct | None]] = []
     refusals = 0
-    for act in in_time(account.access):
-        if act.refused:
-            refusals += 1
-        else:
-            if refusals >= 2 and at < act.at:
-                return False
-            refusals = 0
-        if refusals >= 2 and period < act.period:
-            return True
-    return refusals < 2
-
-
-def in_time(acts: tuple[AccessAct, ...]) -> list[AccessAct]:
-    """Order acts about access by time."""
-    return sorted(acts, key=lambda act: (act.at, act.entry))
+    for act in sorted(acts, key=lambda act: (act.at, act.entry)):
+        if not act.refused and refusals >= 2:
+            spans[-1] = (spans[-1][0], act)
+        refusals = refusals + 1 if act.refused else 0
+        if refusals == 2:
+            spans.append((act, None))
+    return spans
 
 
 def superseded_by(
@@ -99,15 +99,19 @@ def superseded_by(
 ) -> list[Event]:
     """List what an accepted reading supersedes: the older sent ones of its period, and every older held one.
 
-    The last received counts (equal times: the last recorded); one that came late is itself superseded at once.
+    The last received counts (equal times: the last recorded); one that came late is itself superseded at once. So is one
+    of a period that an earlier system billed, nobody here knows how: what was used after its reading is still to be billed.
     """
     events: list[Event] = []
+    closed = account.closed_period(period)
+    if closed is not None and closed.unknown:
+        return [ReadingSuperseded(reading, chain(account, meter, period)[-1].entry)]
     for other in account.readings:
         if other.meter != meter or other.kind is not ReadingKind.SENT or other.entry == reading:
             continue
         if other.status is ReadingStatus.HELD and other.at < at:
             events.append(ReadingSuperseded(other.entry, reading))
-        elif other.status is ReadingStatus.ACCEPTED and other.period == period and not other.carried:
+        elif other.status in (ReadingStatus.ACCEPTED, ReadingStatus.DISPROVED) and other.period == period:
             older = (other.at, other.entry) < (at, reading)
             events.append(ReadingSuperseded(other.entry, reading) if older else ReadingSuperseded(reading, other.entry))
     return events
@@ -227,18 +231,8 @@ def _hold(
         for register in went_down(base.values, values)
     ):
         return HoldReason.LESS_THAN_PREVIOUS
-    following = next(
-        (
-            r
-            for r in undisproved(chain(account, meter.entry))
-            if r.at > at and (r.period > period or r.kind is not ReadingKind.SENT)
-        ),
-        None,
-    )
-    if following is not None and any(
-        following.kind in CONTROL_KINDS or not may_have_rolled_over(values[register], capacity, settings)
-        for register in went_down(values, following.values)
-    ):
+    following = following_of(account, meter.entry, period, at)
+    if following is not None and shows_more(base, values, following, capacity):
         return HoldReason.MORE_THAN_NEXT
     return None
 

@@ -115,7 +115,8 @@ class Meter:
 class Reading:
     """A reading that was taken (a refused one is not kept in the state); named by its entry.
 
-    ``rollover`` names registers that the act or the operator says passed zero. ``carried``: billed by an earlier system.
+    ``rollover`` names registers that passed zero since the reading on which it rests, ``turns`` how often each has done so
+    since the first one. ``carried``: billed by an earlier system.
     """
 
     entry: EntryNumber
@@ -130,6 +131,7 @@ class Reading:
     proven: tuple[ProvenUsage, ...] = ()
     carried: bool = False
     late: bool = False
+    turns: Kwh = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +157,8 @@ class Interference:
 class ClosedPeriod:
     """What now stands billed for a closed period.
 
-    ``estimate`` is what an estimate billed and no reading has put right yet, None otherwise. ``estimated`` says that the
-    period was closed by 1.5 of the rules; ``final`` that no reading changes it any more.
+    ``estimate`` is what was billed without a reading and no reading has put right yet, None otherwise. ``estimated`` says
+    that the period was closed by 1.5 of the rules; ``final`` that no reading changes it any more.
     """
 
     period: Period
@@ -166,6 +168,11 @@ class ClosedPeriod:
     estimated: bool
     estimate: Kwh | None
     final: bool
+
+    @property
+    def unknown(self) -> bool:
+        """Say whether an earlier system billed the period and did not tell what."""
+        return not self.usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +252,8 @@ def evolve(account: Account, event: Event) -> Account:
     entry = EntryNumber(version)
     match event:
         case ReadingAccepted():
+            # More kWh than the register now shows: it passed zero since the base.
+            rollover = tuple(r for r, kwh in event.delta.items() if kwh > event.values[r])
             reading = Reading(
                 entry,
                 event.meter,
@@ -253,7 +262,9 @@ def evolve(account: Account, event: Event) -> Account:
                 event.period,
                 event.values,
                 ReadingStatus.ACCEPTED,
+                rollover=rollover,
                 late=event.period < account.next_period,
+                turns=_turns(account, event.base, rollover),
             )
             return _with(account, version=version, readings=(*account.readings, reading))
         case PeriodClosed():
@@ -278,6 +289,7 @@ def evolve(account: Account, event: Event) -> Account:
                 event.values,
                 ReadingStatus.HELD,
                 event.reason,
+                turns=_turns(account, event.base, ()),
             )
             return _with(account, version=version, readings=(*account.readings, held))
         case ReadingConfirmed():
@@ -291,6 +303,7 @@ def evolve(account: Account, event: Event) -> Account:
                         kind=event.kind,
                         rollover=event.rollover,
                         late=event.period < account.next_period,
+                        turns=_passed_zero(r.turns, event.rollover),
                     )
                     if r.entry == event.reading
                     else r
@@ -349,6 +362,7 @@ def evolve(account: Account, event: Event) -> Account:
                 ReadingStatus.ACCEPTED if account.meter(event.meter).failed_in is None else ReadingStatus.DISREGARDED,
                 rollover=event.rollover,
                 late=event.period < account.next_period,
+                turns=_turns(account, event.base, event.rollover),
             )
             meters = tuple(
                 replace(m, removed_at=event.removed_at, removed_in=event.period) if m.entry == event.meter else m
@@ -406,6 +420,7 @@ def evolve(account: Account, event: Event) -> Account:
                 rollover=event.rollover,
                 proven=event.proven,
                 late=event.period < account.next_period,
+                turns=_turns(account, event.base, event.rollover),
             )
             return _with(
                 account,
@@ -437,6 +452,15 @@ def _with(account: Account, **changes: Any) -> Account:
     changed.__dict__.update(account.__dict__)
     changed.__dict__.update(changes)
     return changed
+
+
+def _turns(account: Account, base: EntryNumber, rollover: tuple[Register, ...]) -> Kwh:
+    before = account.reading(base)
+    return _passed_zero(before.turns if before is not None else {}, rollover)
+
+
+def _passed_zero(turns: Kwh, rollover: tuple[Register, ...]) -> Kwh:
+    return {**turns, **{r: turns.get(r, 0) + 1 for r in rollover}} if rollover else turns
 
 
 def _mark(account: Account, version: int, entry: EntryNumber, status: ReadingStatus) -> Account:
@@ -474,7 +498,7 @@ def _close(account: Account, event: PeriodClosed, version: int) -> Account:
         event.usage,
         event.usage,
         estimated,
-        event.usage if estimated else None,
+        None if any(line.mode is Mode.METERED for line in event.lines) else event.usage,
         final=event.mode is Mode.NORMATIVE_INCREASED,
     )
     periods = (*account.closed, closed)

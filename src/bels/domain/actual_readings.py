@@ -50,6 +50,30 @@ def base_of(account: Account, meter: EntryNumber, period: Period, received_at: d
     return found
 
 
+def following_of(account: Account, meter: EntryNumber, period: Period, received_at: datetime) -> Reading | None:
+    """Find the next actual reading after a moment: of a later period, or an act of the same one."""
+    for reading in undisproved(chain(account, meter)):
+        if reading.at > received_at and (reading.period > period or reading.kind is not ReadingKind.SENT):
+            return reading
+    return None
+
+
+def shows_more(base: Reading, values: Kwh, following: Reading, capacity: int) -> bool:
+    """Say whether values that became known late show more than the reading after them, both counted from their base.
+
+    A control reading is the inspector's word: it never passed zero unless its act says so.
+    """
+    used = delta(base.values, values, capacity)
+    whole = delta(base.values, following.values, capacity)
+    turned = passed_zero(base, following)
+    return any(
+        values[register] > following.values[register]
+        if following.kind in CONTROL_KINDS and register not in turned
+        else kwh > whole[register]
+        for register, kwh in used.items()
+    )
+
+
 def turn(capacity: int) -> int:
     """Give the kWh of a whole turn of a register with so many digits."""
     return int(10**capacity)
@@ -66,11 +90,17 @@ def delta(base: Kwh, values: Kwh, capacity: int) -> dict[Register, int]:
 def difference(base: Reading, reading: Reading, capacity: int) -> dict[Register, int]:
     """Take the kWh of the step from one actual reading to the next.
 
-    For control readings it is signed, but for registers whose passing of zero was stated.
+    For control readings it is signed, but for registers whose passing of zero was stated, then or on the way. So is the
+    way to or from a disproved reading: what went down there was wrong, and did not pass zero.
     """
-    if reading.kind not in CONTROL_KINDS:
+    if reading.kind not in CONTROL_KINDS and ReadingStatus.DISPROVED not in (base.status, reading.status):
         return delta(base.values, reading.values, capacity)
-    return signed(base.values, reading.values, capacity, reading.rollover)
+    return signed(base.values, reading.values, capacity, passed_zero(base, reading))
+
+
+def passed_zero(base: Reading, reading: Reading) -> tuple[Register, ...]:
+    """List the registers that are known to have passed zero between two readings, whichever readings stood between."""
+    return tuple(r for r, turns in reading.turns.items() if turns > base.turns.get(r, 0))
 
 
 def signed(base: Kwh, values: Kwh, capacity: int, rollover: tuple[Register, ...]) -> dict[Register, int]:
@@ -98,7 +128,7 @@ def average_until(account: Account, meter: Meter, until: Reading, settings: Sett
     R0 is the latest actual reading at least ``average_window_periods`` before ``until``, or else the meter's first.
     """
     history = [r for r in undisproved(chain(account, meter.entry, until.period)) if _in_time(r) <= _in_time(until)]
-    since = history[0]
+    since = history[0] if history else until
     for reading in history:
         if months_between(reading.period, until.period) >= settings.average_window_periods:
             since = reading

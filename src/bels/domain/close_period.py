@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from bels.domain.accept_reading import in_time
+from bels.domain.accept_reading import barred
 from bels.domain.account import Account, Meter, Situation
 from bels.domain.actual_readings import CONTROL_KINDS, chain
 from bels.domain.apportion import half_up
@@ -50,7 +50,9 @@ def close_period(account: Account, command: ClosePeriod, rulebook: Rulebook) -> 
     period = command.period
     settings = rulebook.settings_of(period)
     refused = access_is_refused(account, period)
-    settled = settle_gaps(account, period, settings.settlement, _has_act(account, period), refused)
+    # The last period of an account has no next bill for which a reading could wait.
+    at_once = _has_act(account, period) or period == account.last_period
+    settled = settle_gaps(account, period, settings.settlement, at_once, refused)
     usage = _usage(account, period, rulebook, settled)
     kwh = _sum(usage.lines)
     norms = {
@@ -116,11 +118,9 @@ def _has_act(account: Account, period: Period) -> bool:
 
 def access_is_refused(account: Account, period: Period) -> bool:
     """Say whether two refusals of access stand without a check or an installation, up to and with the period."""
-    refusals = 0
-    for act in in_time(account.access):
-        if act.period <= period:
-            refusals = refusals + 1 if act.refused else 0
-    return refusals >= 2
+    return any(
+        second.period <= period and (check is None or check.period > period) for second, check in barred(account.access)
+    )
 
 
 def meter_of(account: Account, period: Period) -> Meter | None:
@@ -141,12 +141,13 @@ def _usage(account: Account, period: Period, rulebook: Rulebook, settled: Settle
         return _from_estimate(estimate_without_meter(account, period, rulebook))
     if meter.failed_in is not None and meter.failed_in <= period:
         return _failed(account, meter, period, rulebook, settled)
-    if not settled.deferred and _has_actual(account, period):
+    if not settled.deferred and has_actual(account, period):
         return Usage(Mode.METERED, _metered(account, period, settled))
     return _from_estimate(estimate_usage(account, meter, period, rulebook))
 
 
-def _has_actual(account: Account, period: Period) -> bool:
+def has_actual(account: Account, period: Period) -> bool:
+    """Say whether an actual reading of the period is known."""
     return any(r.period == period for m in account.meters for r in chain(account, m.entry, period))
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from bels.domain.accept_reading import superseded_by
 from bels.domain.account import Account, Reading
-from bels.domain.actual_readings import base_of, disproved_by, went_down
+from bels.domain.actual_readings import CONTROL_KINDS, base_of, disproved_by, following_of, shows_more, went_down
 from bels.domain.commands import ConfirmReading, RejectReading
 from bels.domain.events import (
     CommandRefused,
@@ -25,7 +25,8 @@ def confirm_reading(account: Account, command: ConfirmReading, rulebook: Ruleboo
     """Confirm a held reading, explicitly and with the same values.
 
     An implausible one is confirmed by the consumer or an operator, where a register went down by an operator only; one
-    that is lower than the previous by an operator, who says ROLLOVER or PREVIOUS_WRONG.
+    that is lower than the previous by an operator, who says ROLLOVER or PREVIOUS_WRONG. A later control reading that is
+    lower disproves it at once; a later final reading that is lower rules it out.
     """
     held = account.reading(command.reading)
     if held is None:
@@ -34,21 +35,32 @@ def confirm_reading(account: Account, command: ConfirmReading, rulebook: Ruleboo
         return (_refused(command, Reason.NOT_HELD),)
     base = base_of(account, held.meter, held.period, held.at)
     down = went_down(base.values, held.values) if base is not None else ()
+    denied_by = _denied_by(account, command, held, base)
     reason = _refusal(command, held, down, rulebook.settings_of(held.period))
+    if reason is None and denied_by is not None and denied_by.kind not in CONTROL_KINDS:
+        reason = Reason.MORE_THAN_NEXT
     if reason is not None:
         return (_refused(command, reason),)
-    if command.meaning is Meaning.PREVIOUS_WRONG:
-        return _previous_was_wrong(account, command, held)
+    wrong = command.meaning is Meaning.PREVIOUS_WRONG
     confirmed = ReadingConfirmed(
         held.entry,
         held.period,
         command.confirmed_at,
-        ReadingKind.SENT,
-        down if command.meaning is Meaning.ROLLOVER else (),
+        ReadingKind.PREVIOUS_WRONG if wrong else ReadingKind.SENT,
+        () if wrong else down,
         command.role,
         command.note,
     )
-    return (confirmed, *superseded_by(account, held.entry, held.meter, held.period, held.at))
+    superseded = superseded_by(account, held.entry, held.meter, held.period, held.at)
+    gone = {e.reading for e in superseded if isinstance(e, ReadingSuperseded)}
+    if held.entry in gone:
+        return (confirmed, *superseded)
+    disproved = [ReadingDisproved(held.entry, denied_by.entry)] if denied_by is not None else []
+    if wrong:
+        rest = replace_status(account, gone)
+        older = disproved_by(rest, held.values, account.meter(held.meter), held.at)
+        disproved += [ReadingDisproved(r.entry, held.entry) for r in older]
+    return (confirmed, *superseded, *disproved)
 
 
 def reject_reading(account: Account, command: RejectReading) -> tuple[Event, ...]:
@@ -83,25 +95,15 @@ def _refusal(command: ConfirmReading, held: Reading, down: tuple[Register, ...],
     return None
 
 
-def _previous_was_wrong(account: Account, command: ConfirmReading, held: Reading) -> tuple[Event, ...]:
-    confirmed = ReadingConfirmed(
-        held.entry,
-        held.period,
-        command.confirmed_at,
-        ReadingKind.PREVIOUS_WRONG,
-        (),
-        command.role,
-        command.note,
-    )
-    superseded = [
-        e
-        for e in superseded_by(account, held.entry, held.meter, held.period, held.at)
-        if isinstance(e, ReadingSuperseded)
-    ]
-    gone = {e.reading for e in superseded}
-    rest = replace_status(account, gone)
-    disproved = disproved_by(rest, held.values, account.meter(held.meter), held.at)
-    return (confirmed, *superseded, *(ReadingDisproved(r.entry, held.entry) for r in disproved))
+def _denied_by(account: Account, command: ConfirmReading, held: Reading, base: Reading | None) -> Reading | None:
+    """Find the next actual reading if it shows that the held one cannot be right: it has less than the held one."""
+    following = following_of(account, held.meter, held.period, held.at)
+    if following is None or base is None:
+        return None
+    if command.meaning is Meaning.PREVIOUS_WRONG:
+        return following if went_down(held.values, following.values) else None
+    capacity = account.meter(held.meter).model.capacity
+    return following if shows_more(base, held.values, following, capacity) else None
 
 
 def replace_status(account: Account, gone: set[EntryNumber]) -> Account:

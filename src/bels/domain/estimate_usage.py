@@ -29,9 +29,12 @@ class Estimate:
 
 
 def last_actual_before(account: Account, meter: Meter, period: Period) -> Reading:
-    """Find A, the last actual reading of an earlier period; a meter always has an initial one."""
+    """Find A, the last actual reading of an earlier period; a meter always has an initial one.
+
+    Where a control reading disproved every one of them, the initial reading is all there is.
+    """
     readings = undisproved(chain(account, meter.entry, shift(period, -1)))
-    return readings[-1] if readings else undisproved(chain(account, meter.entry))[0]
+    return readings[-1] if readings else chain(account, meter.entry)[0]
 
 
 def estimate_usage(account: Account, meter: Meter, period: Period, rulebook: Rulebook) -> Estimate:

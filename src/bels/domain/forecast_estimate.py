@@ -8,8 +8,8 @@ from datetime import datetime
 from bels.domain.accept_reading import meter_at, plausible_limit, reading_period, readings_taken
 from bels.domain.account import Account, Meter, Situation
 from bels.domain.actual_readings import average_until, base_of, chain, turn, undisproved
-from bels.domain.close_period import access_is_refused, meter_of
-from bels.domain.estimate_usage import estimate_failed_meter, estimate_without_meter, norm_of
+from bels.domain.close_period import access_is_refused, has_actual, meter_of
+from bels.domain.estimate_usage import estimate_failed_meter, estimate_usage, estimate_without_meter, norm_of
 from bels.domain.events import Average
 from bels.domain.periods import months_between, shift, window_of
 from bels.domain.rulebook import Rulebook
@@ -42,7 +42,7 @@ class Forecast:
 
 
 def forecast_estimate(account: Account, rulebook: Rulebook) -> Forecast:
-    """Say what the coming periods will be billed in silence, from the first one that has no reading yet."""
+    """Say what the coming periods that have no reading yet will be billed in silence: what ``close_period`` will bill."""
     if account.situation is Situation.UNKNOWN or not account.next_period:
         return Forecast(None, 0, ())
     last = account.last_period
@@ -51,23 +51,34 @@ def forecast_estimate(account: Account, rulebook: Rulebook) -> Forecast:
         return Forecast(None, 0, ())
     current = next((m for m in reversed(account.meters) if m.removed_at is None), None)
     if current is None or current.failed_in is not None or access_is_refused(account, coming[-1]):
-        return Forecast(None, 0, tuple(_special(account, p, rulebook) for p in coming))
+        return Forecast(None, 0, tuple(_special(account, p, rulebook) for p in coming if _is_silent(account, p)))
     until = undisproved(chain(account, current.entry))[-1]
-    settings = rulebook.settings_of(coming[0])
-    average = average_until(account, current, until, settings)
-    cap = settings.max_average_periods if average is not None else 0
+    settings = first = rulebook.settings_of(coming[0])
+    average = ahead = average_until(account, current, until, settings)
     silent = []
     for p in coming:
         missed = months_between(until.period, p)
         if missed <= 0:
+            # A later period may have its reading already, and this one none.
+            if _is_silent(account, p):
+                silent.append(_special(account, p, rulebook))
             continue
-        if average is not None and missed <= cap:
+        if rulebook.settings_of(p) is not settings:
+            settings = rulebook.settings_of(p)
+            average = average_until(account, current, until, settings)
+        if average is not None and missed <= settings.max_average_periods:
             silent.append(Silent(p, Mode.AVERAGE, average.kwh, Rule.P59B, missed))
         else:
             norm = {Register.TOTAL: norm_of(account, p, rulebook).kwh}
             rule = Rule.P60 if average is not None else Rule.P59_2
             silent.append(Silent(p, Mode.NORMATIVE, norm, rule, missed))
-    return Forecast(average, max(0, cap - account.missed_in_a_row), tuple(silent))
+    cap = first.max_average_periods if ahead is not None else 0
+    missed_before = max(0, months_between(until.period, coming[0]) - 1)
+    return Forecast(ahead, max(0, cap - missed_before), tuple(silent))
+
+
+def _is_silent(account: Account, period: Period) -> bool:
+    return access_is_refused(account, period) or not has_actual(account, period)
 
 
 def _special(account: Account, period: Period, rulebook: Rulebook) -> Silent:
@@ -77,9 +88,11 @@ def _special(account: Account, period: Period, rulebook: Rulebook) -> Silent:
     meter = meter_of(account, period)
     if meter is None:
         estimate = estimate_without_meter(account, period, rulebook)
-    else:
+    elif meter.failed_in is not None and meter.failed_in <= period:
         estimate = estimate_failed_meter(account, meter, rulebook, period)
-    return Silent(period, estimate.mode, estimate.kwh, estimate.rule, 0)
+    else:
+        estimate = estimate_usage(account, meter, period, rulebook)
+    return Silent(period, estimate.mode, estimate.kwh, estimate.rule, estimate.missed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from bels.domain.accept_reading import in_time, meter_at, reading_period
-from bels.domain.account import Account
-from bels.domain.actual_readings import CONTROL_KINDS, chain, disproved_by, signed, undisproved, went_down
+from bels.domain.accept_reading import barred, meter_at, reading_period
+from bels.domain.account import AccessAct, Account, Meter, Reading
+from bels.domain.actual_readings import (
+    CONTROL_KINDS,
+    chain,
+    disproved_by,
+    shows_more,
+    signed,
+    undisproved,
+    went_down,
+)
 from bels.domain.commands import RecordAccessRefusal, RecordInterference, TakeControlReading
 from bels.domain.events import (
     AccessRefused,
@@ -17,7 +25,7 @@ from bels.domain.events import (
     ReadingDisregarded,
 )
 from bels.domain.rulebook import Rulebook
-from bels.domain.service_meter import current_meter, refusal_of_account, refusal_of_values
+from bels.domain.service_meter import current_meter, refusal_of_account, refusal_of_carried, refusal_of_values
 from bels.domain.terms import EntryNumber, ReadingKind, ReadingStatus, Reason, Rule
 
 
@@ -27,21 +35,21 @@ def take_control_reading(account: Account, command: TakeControlReading, rulebook
     refusal = refusal_of_account(account, command.taken_at)
     if refusal is None and meter is None:
         refusal = Reason.NO_METER
+    period = reading_period(command.taken_at, rulebook)
     if refusal is None and meter is not None:
-        refusal = (
-            Reason.ALREADY_FAILED if meter.failed_at is not None else refusal_of_values(meter.model, command.values)
-        )
+        refusal = refusal_of_carried(account, period) or refusal_of_values(meter.model, command.values)
+        if meter.failed_in is not None and period >= meter.failed_in:
+            refusal = Reason.ALREADY_FAILED
     if refusal is not None or meter is None:
         return (_refused(command, refusal or Reason.NO_METER),)
     readings = chain(account, meter.entry)
-    later = [r for r in undisproved(readings) if r.at > command.taken_at]
-    if later and later[0].kind not in CONTROL_KINDS and went_down(command.values, later[0].values):
-        return (_refused(command, Reason.MORE_THAN_NEXT, str(later[0].entry)),)
-    period = reading_period(command.taken_at, rulebook)
+    following = next((r for r in undisproved(readings) if r.at > command.taken_at), None)
+    if following is not None and _shows_more(readings, command, following, meter):
+        return (_refused(command, Reason.MORE_THAN_NEXT, str(following.entry)),)
     proven = tuple(ProvenUsage(p, kwh) for p, kwh in sorted((command.proven or {}).items()))
     for proof in proven:
         closed = account.closed_period(proof.period)
-        if closed is None:
+        if closed is None or closed.final:
             return (_refused(command, Reason.PERIOD_NOT_CLOSED, proof.period),)
         if not set(proof.kwh) <= set(meter.model.registers) or any(kwh < 0 for kwh in proof.kwh.values()):
             return (_refused(command, Reason.BAD_VALUE, proof.period),)
@@ -66,6 +74,17 @@ def take_control_reading(account: Account, command: TakeControlReading, rulebook
     return (taken, *(ReadingDisproved(r.entry, entry) for r in disproved))
 
 
+def _shows_more(readings: list[Reading], command: TakeControlReading, following: Reading, meter: Meter) -> bool:
+    """Say whether a control reading that became known late shows more than a sent or final reading after it."""
+    if following.kind in CONTROL_KINDS:
+        return False
+    before = [r for r in undisproved(readings) if r.at <= command.taken_at]
+    lower = not before or any(r not in command.rollover for r in went_down(before[-1].values, command.values))
+    if lower:
+        return bool(went_down(command.values, following.values))
+    return shows_more(before[-1], command.values, following, meter.model.capacity)
+
+
 def record_access_refusal(account: Account, command: RecordAccessRefusal, rulebook: Rulebook) -> tuple[Event, ...]:
     """Record a refusal of access; with the second since the last check, readings of its period no longer count."""
     meter = current_meter(account)
@@ -73,21 +92,22 @@ def record_access_refusal(account: Account, command: RecordAccessRefusal, rulebo
     if refusal is not None or meter is None:
         return (_refused(command, refusal or Reason.NO_METER),)
     period = reading_period(command.refused_at, rulebook)
+    entry = EntryNumber(account.version + 1)
     earlier = 0
-    for act in in_time(account.access):
+    for act in sorted(account.access, key=lambda act: (act.at, act.entry)):
         if act.at <= command.refused_at:
             earlier = earlier + 1 if act.refused else 0
-    events: list[Event] = [AccessRefused(command.refused_at, period, earlier + 1, command.act)]
-    if earlier == 1:
-        entry = EntryNumber(account.version + 1)
-        events += [
-            ReadingDisregarded(r.entry, entry, Rule.P60_3)
-            for r in account.readings
-            if r.kind is ReadingKind.SENT
-            and r.period >= max(period, account.next_period)
-            and r.status in (ReadingStatus.ACCEPTED, ReadingStatus.HELD)
-        ]
-    return tuple(events)
+    refused = AccessRefused(command.refused_at, period, earlier + 1, command.act)
+    spans = barred((*account.access, AccessAct(entry, command.refused_at, period, refused=True)))
+    disregarded = (
+        ReadingDisregarded(r.entry, entry, Rule.P60_3)
+        for r in account.readings
+        if r.kind is ReadingKind.SENT
+        and r.status in (ReadingStatus.ACCEPTED, ReadingStatus.HELD)
+        and r.period >= account.next_period
+        and any(r.period >= second.period and (check is None or r.at < check.at) for second, check in spans)
+    )
+    return (refused, *disregarded)
 
 
 def record_interference(account: Account, command: RecordInterference, rulebook: Rulebook) -> tuple[Event, ...]:
@@ -100,7 +120,8 @@ def record_interference(account: Account, command: RecordInterference, rulebook:
     if not periods or len(periods) > rulebook.settings_of(period).interference_periods_max:
         return (_refused(command, Reason.TOO_MANY_PERIODS, str(len(periods))),)
     for p in periods:
-        if p >= period or account.closed_period(p) is None:
+        closed = account.closed_period(p)
+        if p >= period or closed is None or closed.unknown:
             return (_refused(command, Reason.PERIOD_NOT_CLOSED, p),)
     return (InterferenceFound(command.found_at, period, periods, command.act),)
 

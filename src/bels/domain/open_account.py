@@ -8,6 +8,7 @@ from re import compile as pattern
 from bels.domain.accept_reading import reading_period
 from bels.domain.account import Account, Situation
 from bels.domain.commands import (
+    CarriedPeriod,
     CarryOverHistory,
     ChangeResidents,
     CloseAccount,
@@ -27,13 +28,16 @@ from bels.domain.events import (
     ResidentsChanged,
     TemporaryResidentsRegistered,
 )
-from bels.domain.periods import after, first_day, shift
+from bels.domain.periods import after, first_day, over_at, shift
 from bels.domain.rulebook import Rulebook
 from bels.domain.service_meter import refusal_of_model, refusal_of_values
-from bels.domain.terms import EntryNumber, Mode, Reason
+from bels.domain.terms import EntryNumber, Mode, Reason, Register
 
 PERSONS_MAX = 100
 ROOMS_MAX = 30
+HISTORY_PERIODS_MAX = 600
+"""Periods that an earlier system may have billed: fifty years."""
+
 STAY_DAYS_MIN = 6
 """A stay or an absence counts from more than five full days."""
 
@@ -81,12 +85,10 @@ def close_account(account: Account, command: CloseAccount, rulebook: Rulebook) -
 
 def carry_over_history(account: Account, command: CarryOverHistory, rulebook: Rulebook) -> tuple[Event, ...]:
     """Carry an account over from an earlier system: its meter's actual readings, and what is billed there."""
-    at = command.carried_at or account.opened_at
     refusal, detail = _refusal_of_history(account, command, rulebook)
     if refusal is not None:
-        assert at is not None or account.situation is Situation.UNKNOWN
-        moment = at or command.readings[0].at
-        return (CommandRefused("CarryOverHistory", refusal, moment, detail),)
+        at = command.carried_at or account.opened_at or over_at(command.billed_through)
+        return (CommandRefused("CarryOverHistory", refusal, at, detail),)
     events: list[Event] = []
     if command.meter is not None:
         first, *rest = command.readings
@@ -108,10 +110,15 @@ def carry_over_history(account: Account, command: CarryOverHistory, rulebook: Ru
 def _refusal_of_history(
     account: Account, command: CarryOverHistory, rulebook: Rulebook
 ) -> tuple[Reason | None, str | None]:
-    if account.situation is Situation.UNKNOWN:
-        return Reason.UNKNOWN_ACCOUNT, None
+    refusal = _refusal_of_open(account)
+    if refusal is not None:
+        return refusal, None
     if account.meters or account.closed:
         return Reason.NOT_MIGRATING, None
+    for billed in command.periods:
+        refusal = _refusal_of_billed(command, billed)
+        if refusal is not None:
+            return refusal, billed.period
     if command.meter is None:
         return (Reason.BAD_METER, None) if command.readings else (None, None)
     if not command.readings:
@@ -132,6 +139,16 @@ def _refusal_of_history(
         return Reason.BAD_DATES, last
     missing = set(after(last, command.billed_through)) - {p.period for p in command.periods}
     return (Reason.PERIOD_NOT_CLOSED, min(missing)) if missing else (None, None)
+
+
+def _refusal_of_billed(command: CarryOverHistory, billed: CarriedPeriod) -> Reason | None:
+    if not shift(command.billed_through, -HISTORY_PERIODS_MAX) < billed.period <= command.billed_through:
+        return Reason.BAD_DATES
+    # What an estimate billed is put right register by register: it must be told, in the meter's registers or as a norm.
+    registers = {*(command.meter.registers if command.meter is not None else ()), Register.TOTAL}
+    if billed.estimated and (not billed.usage or not set(billed.usage) <= registers or min(billed.usage.values()) < 0):
+        return Reason.BAD_VALUE
+    return None
 
 
 def change_residents(account: Account, command: ChangeResidents) -> tuple[Event, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from bels.domain.accept_reading import reading_period
-from bels.domain.account import Account, Meter, Situation
+from bels.domain.account import Account, Meter, Reading, Situation
 from bels.domain.actual_readings import chain, disproved_by, may_have_rolled_over, signed, undisproved, went_down
 from bels.domain.commands import InstallMeter, RemoveMeter, ReplaceMeter, ReportMeterFailure, RestoreMeter
 from bels.domain.events import (
@@ -60,7 +60,9 @@ def install_meter(account: Account, command: InstallMeter, rulebook: Rulebook) -
 def remove_meter(account: Account, command: RemoveMeter, rulebook: Rulebook) -> tuple[Event, ...]:
     """Remove a meter with its final values, an actual reading; without them it counts as failed at the act."""
     current = current_meter(account)
-    refusal = _refusal_of_act(account, command.removed_at, current)
+    refusal = _refusal_of_act(account, command.removed_at, current) or _refusal_of_removal(
+        account, command.removed_at, current
+    )
     if refusal is not None or current is None:
         return (_refused(command, refusal or Reason.NO_METER, command.removed_at),)
     period = reading_period(command.removed_at, rulebook)
@@ -79,7 +81,7 @@ def replace_meter(account: Account, command: ReplaceMeter, rulebook: Rulebook) -
     events = _remove(
         account, current, command, command.replaced_at, period, command.final_values, command.meaning, rulebook
     )
-    if isinstance(events[0], CommandRefused):
+    if events and isinstance(events[0], CommandRefused):
         return events
     return (
         *events,
@@ -132,6 +134,12 @@ def refusal_of_account(account: Account, at: datetime) -> Reason | None:
     return None
 
 
+def refusal_of_carried(account: Account, period: Period) -> Reason | None:
+    """Say why values of an act cannot be billed: an earlier system closed their period and did not tell with what."""
+    closed = account.closed_period(period)
+    return Reason.PERIOD_CLOSED if closed is not None and closed.unknown else None
+
+
 def refusal_of_values(model: MeterModel, values: Kwh) -> Reason | None:
     """Say why values of an act do not fit a meter, None when they do."""
     if set(values) != set(model.registers):
@@ -152,6 +160,14 @@ def _refusal_of_act(account: Account, at: datetime, current: Meter | None) -> Re
     return Reason.ACT_OUT_OF_ORDER if at < current.installed_at else None
 
 
+def _refusal_of_removal(account: Account, at: datetime, meter: Meter | None) -> Reason | None:
+    """Say why a meter cannot have been taken out of service then: an inspector saw it later."""
+    seen = meter is not None and any(
+        r.meter == meter.entry and r.kind is ReadingKind.CONTROL and r.at > at for r in account.readings
+    )
+    return Reason.ACT_OUT_OF_ORDER if seen else None
+
+
 def _refusal_of_new_meter(account: Account, meter: MeterModel, values: Kwh, at: datetime) -> Reason | None:
     refusal = refusal_of_account(account, at) or refusal_of_model(meter) or refusal_of_values(meter, values)
     if refusal is not None:
@@ -159,7 +175,7 @@ def _refusal_of_new_meter(account: Account, meter: MeterModel, values: Kwh, at: 
     last = account.meters[-1] if account.meters else None
     if last is not None and at < (last.removed_at or last.installed_at):
         return Reason.ACT_OUT_OF_ORDER
-    return None
+    return _refusal_of_removal(account, at, current_meter(account))
 
 
 def refusal_of_model(meter: MeterModel) -> Reason | None:
@@ -185,7 +201,18 @@ def _fail(account: Account, meter: Meter, at: datetime, period: Period, cause: F
         and r.kind is not ReadingKind.INITIAL
         and r.status in (ReadingStatus.ACCEPTED, ReadingStatus.HELD)
     ]
+    if cause is FailureCause.NO_FINAL_VALUES:
+        known = {e.reading for e in events if isinstance(e, ReadingDisregarded)}
+        events += [
+            ReadingDisregarded(r.entry, entry, Rule.P59G) for r in _after(account, meter, at) if r.entry not in known
+        ]
     return events
+
+
+def _after(account: Account, meter: Meter, at: datetime) -> list[Reading]:
+    """List the readings of a meter that was not there any more: its removal became known late."""
+    gone = (ReadingStatus.ACCEPTED, ReadingStatus.HELD, ReadingStatus.DISPROVED)
+    return [r for r in account.readings if r.meter == meter.entry and r.at > at and r.status in gone]
 
 
 def _remove(
@@ -202,17 +229,17 @@ def _remove(
         if meter.failed_at is not None:
             return (_refused(command, Reason.ALREADY_FAILED, at),) if isinstance(command, RemoveMeter) else ()
         return tuple(_fail(account, meter, at, period, FailureCause.NO_FINAL_VALUES, command.act))
-    refusal = refusal_of_values(meter.model, values)
+    refusal = refusal_of_carried(account, period) or refusal_of_values(meter.model, values)
     if refusal is not None:
         return (_refused(command, refusal, at),)
-    before = [r for r in undisproved(chain(account, meter.entry)) if r.at <= at]
-    base = before[-1]
+    before = [r for r in chain(account, meter.entry) if r.at <= at]
+    base = (undisproved(before) or before)[-1]
     down = went_down(base.values, values)
     settings = rulebook.settings_of(period)
     unlikely = [r for r in down if not may_have_rolled_over(base.values[r], meter.model.capacity, settings)]
     if unlikely and meaning is None and meter.failed_at is None:
         return (_refused(command, Reason.LESS_THAN_PREVIOUS, at, f"{', '.join(unlikely)} < {dict(base.values)}"),)
-    wrong = meaning is Meaning.PREVIOUS_WRONG and bool(down)
+    wrong = meaning is Meaning.PREVIOUS_WRONG and bool(down) and meter.failed_at is None
     kind = ReadingKind.CONTROL if wrong else ReadingKind.FINAL
     rollover = () if wrong else down
     removed = MeterRemoved(
@@ -226,10 +253,10 @@ def _remove(
         rollover,
         command.act,
     )
-    if not wrong:
-        return (removed,)
     entry = EntryNumber(account.version + 1)
-    return (removed, *(ReadingDisproved(r.entry, entry) for r in disproved_by(account, values, meter, at)))
+    gone = [ReadingDisregarded(r.entry, entry, Rule.APP2_F1) for r in _after(account, meter, at)]
+    disproved = disproved_by(account, values, meter, at) if wrong else ()
+    return (removed, *gone, *(ReadingDisproved(r.entry, entry) for r in disproved))
 
 
 def _refused(

@@ -51,20 +51,20 @@ class Settled:
     is_final: bool = False
 
 
-def settle_gaps(account: Account, period: Period, settlement: Settlement, has_act: bool, is_final: bool) -> Settled:
+def settle_gaps(account: Account, period: Period, settlement: Settlement, at_once: bool, is_final: bool) -> Settled:
     """Bill every step between actual readings through ``period`` that is not billed yet.
 
-    ``is_final``: the closing period itself takes no kWh from readings (two refusals of access).
+    ``at_once``: no reading waits for the next bill. ``is_final``: the closing period itself takes no kWh from readings (two refusals of access).
     """
     settled = Settled(is_final=is_final)
     for meter in account.meters:
         if meter.installed_in <= period:
-            _settle_meter(account, meter, period, settlement, has_act, settled)
+            _settle_meter(account, meter, period, settlement, at_once, settled)
     return settled
 
 
 def _settle_meter(
-    account: Account, meter: Meter, period: Period, settlement: Settlement, has_act: bool, settled: Settled
+    account: Account, meter: Meter, period: Period, settlement: Settlement, at_once: bool, settled: Settled
 ) -> None:
     readings = chain(account, meter.entry, period)
     ends = {r.entry for r in readings}
@@ -72,14 +72,14 @@ def _settle_meter(
         # A reading that no longer counts, but was billed: its way is taken back and its neighbours' ways are new.
         if reading.meter == meter.entry and reading.entry not in ends:
             _withdraw(account, reading.entry, settled)
-    for base, reading in pairwise(readings):
-        if reading.carried:
-            continue
+    # An earlier system billed everything up to the last reading that was carried over.
+    carried = max((i for i, r in enumerate(readings) if r.carried), default=0)
+    for base, reading in pairwise(readings[carried:]):
         billed = account.steps.get(reading.entry)
         if billed is not None and billed.base == base.entry:
             continue
         gap = after(base.period, reading.period)
-        if _waits(account, reading, gap, period, settlement, has_act):
+        if _waits(reading, gap, period, settlement, at_once):
             settled.deferred = True
             continue
         if billed is not None:
@@ -87,21 +87,14 @@ def _settle_meter(
         _settle_step(account, meter, base, reading, gap, period, settlement, settled)
 
 
-def _waits(
-    account: Account,
-    reading: Reading,
-    gap: tuple[Period, ...],
-    period: Period,
-    settlement: Settlement,
-    has_act: bool,
-) -> bool:
+def _waits(reading: Reading, gap: tuple[Period, ...], period: Period, settlement: Settlement, at_once: bool) -> bool:
     """NEXT_PERIOD: a reading that ends a gap is billed one period later, unless the period has an act."""
     return (
         settlement is Settlement.NEXT_PERIOD
         and reading.period == period
         and len(gap) > 1
         and reading.kind is ReadingKind.SENT
-        and not has_act
+        and not at_once
     )
 
 
@@ -145,13 +138,29 @@ def _settle_step(
         if p == period:
             if reading.kind in CONTROL_KINDS:
                 _add(settled.by_control.setdefault(ground[0], {}), kwh)
-                for proof in reading.proven:
-                    _add(settled.proven.setdefault(proof.period, {}), proof.kwh)
             else:
                 _add(settled.metered, kwh)
         elif not in_period:
             _change_closed(account, p, kwh, ground, settled)
+    if own in {share.period for share in kept} and reading.entry not in account.steps:
+        _move_proven(account, reading, period, settled)
     settled.steps.append(Step(base.entry, reading.entry, used, tuple(kept)))
+
+
+def _move_proven(account: Account, reading: Reading, period: Period, settled: Settled) -> None:
+    """Move the kWh whose time of use the consumer proved, once, from the control reading's period to theirs (61)."""
+    for proof in reading.proven:
+        closed = account.closed_period(proof.period)
+        if closed is None or closed.final:
+            continue
+        _add(settled.proven.setdefault(proof.period, {}), proof.kwh)
+        taken = {register: -kwh for register, kwh in proof.kwh.items()}
+        own = (
+            settled.by_control[RecalculationReason.CONTROL]
+            if reading.period == period
+            else settled.added[reading.period]
+        )
+        _add(own, taken)
 
 
 def _change_closed(
@@ -209,15 +218,19 @@ def _in_period(used: Kwh, gap: tuple[Period, ...], known: Mapping[Period, Closed
 
 def _by_registers(estimate: Used, used: Kwh) -> Used:
     """Spread a norm, which is billed as ``total``, over the registers of the meter in proportion to the delta."""
-    if Register.TOTAL in used or Register.TOTAL not in estimate:
+    if set(estimate) <= set(used):
         return estimate
+    # The estimate of a meter with other registers, replaced by an act that came late, is spread in the same way.
+    whole = sum(estimate.values())
+    if Register.TOTAL in used:
+        return {Register.TOTAL: whole}
     registers = [r for r in REGISTER_ORDER if r in used]
     weights = [max(used[r], 0) for r in registers]
     if not any(weights):
         # Nothing was used: the whole norm is taken from day or half_peak.
         first = Register.DAY if Register.DAY in used else Register.HALF_PEAK
-        return {r: estimate[Register.TOTAL] if r is first else 0 for r in registers}
-    return dict(zip(registers, apportion(estimate[Register.TOTAL], weights), strict=True))
+        return {r: whole if r is first else 0 for r in registers}
+    return dict(zip(registers, apportion(whole, weights), strict=True))
 
 
 def recalculations(
@@ -232,16 +245,16 @@ def recalculations(
     stands: dict[Period, Kwh] = {}
     for p in sorted({*settled.added, *settled.removed, *settled.proven, *norms}):
         closed = account.closed_period(p)
-        if closed is None or closed.final:
+        if closed is None or closed.unknown:
             continue
         stands[p] = closed.stands
-        if p in settled.added or p in settled.removed:
+        if not closed.final and (p in settled.added or p in settled.removed):
             now = _changed(closed.stands, settled.removed.get(p, {}), settled.added.get(p, {}))
             if closed.estimated or now != dict(closed.stands):
                 reason, rule = settled.grounds[p]
                 lines.append(UsageRecalculated(period, p, reason, rule, closed.stands, now))
                 stands[p] = now
-        if p in settled.proven:
+        if not closed.final and p in settled.proven:
             now = _changed(stands[p], {}, settled.proven[p])
             proven = RecalculationReason.CONTROL_PROVEN
             lines.append(UsageRecalculated(period, p, proven, Rule.P61, stands[p], now))
@@ -251,12 +264,7 @@ def recalculations(
             lines.append(UsageRecalculated(period, p, RecalculationReason.INTERFERENCE, Rule.P62, stands[p], now))
     before = usage
     for reason, used in settled.by_control.items():
-        moved = dict(used)
-        if reason is RecalculationReason.CONTROL:
-            for kwh in settled.proven.values():
-                for register, part in kwh.items():
-                    moved[register] = moved.get(register, 0) - part
-        now = _changed(before, {}, moved)
+        now = _changed(before, {}, used)
         rule = Rule.P61 if reason is RecalculationReason.CONTROL else Rule.PREVIOUS_WRONG
         lines.append(UsageRecalculated(period, period, reason, rule, before, now))
         before = now

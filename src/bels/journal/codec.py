@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from re import compile as pattern
 from typing import Any, cast
 
 import msgspec
@@ -62,6 +63,10 @@ UPCASTERS: dict[tuple[str, int], Upcaster] = {}
 
 class UnknownTopic(LookupError):
     """The journal holds a topic or a version that this program does not know: it is older than the journal."""
+
+
+class UnstorableText(ValueError):
+    """A text holds a NUL or half of a surrogate pair: SQL could not read the journal's JSON any more."""
 
 
 class JsonTranscoder(Transcoder):
@@ -143,15 +148,21 @@ def to_entry(account: str, version: int, topic: str, state: bytes) -> Entry:
 
 
 def _upcast(topic: str, state: bytes) -> Any:
-    name, _, digits = topic.rpartition(".")
-    known = _NEWEST.get(name)
-    if known is None or not digits.isdecimal() or int(digits) > known[1]:
-        raise UnknownTopic(f"topic {topic!r} is not known to this version of bels")
-    event, newest = known
+    event, upcasters = _way_to_newest(topic)
     stored: dict[str, Any] = msgspec.json.decode(state)
-    for version in range(int(digits), newest):
-        stored["event"] = UPCASTERS[name, version](stored["event"])
+    for upcast in upcasters:
+        stored["event"] = upcast(stored["event"])
     return msgspec.convert(stored, _ENVELOPES[event])
+
+
+def _way_to_newest(topic: str) -> tuple[type[Event], list[Upcaster]]:
+    name, _, digits = topic.rpartition(".")
+    event, newest = _NEWEST.get(name, (None, 0))
+    stored = int(digits) if digits.isdecimal() else newest + 1
+    upcasters = [UPCASTERS[name, version] for version in range(stored, newest) if (name, version) in UPCASTERS]
+    if event is None or stored > newest or len(upcasters) < newest - stored:
+        raise UnknownTopic(f"topic {topic!r} is not known to this version of bels")
+    return event, upcasters
 
 
 MAPPER = EntryMapper()
@@ -169,11 +180,25 @@ def decode_events(state: bytes) -> tuple[Event, ...]:
     """
     happened: list[Event] = []
     for topic, value in msgspec.json.decode(state):
-        name, _, digits = topic.rpartition(".")
-        if name not in _NEWEST:
-            raise UnknownTopic(f"topic {topic!r} is not known to this version of bels")
-        event, newest = _NEWEST[name]
-        for version in range(int(digits), newest):
-            value = UPCASTERS[name, version](value)  # noqa: PLW2901
-        happened.append(msgspec.convert(value, event))
+        event, upcasters = _way_to_newest(topic)
+        newest = value
+        for upcast in upcasters:
+            newest = upcast(newest)
+        happened.append(msgspec.convert(newest, event))
     return tuple(happened)
+
+
+_NUL = pattern(rb"(?<!\\)(?:\\\\)*\\u0000")
+
+
+def check_texts(value: Any) -> None:
+    """Check that every text of a command can be stored as JSON that PostgreSQL reads.
+
+    :raises UnstorableText: one holds a NUL or half of a surrogate pair.
+    """
+    try:
+        written = msgspec.json.encode(value)
+    except UnicodeEncodeError as error:
+        raise UnstorableText("half of a surrogate pair") from error
+    if b"\\u0000" in written and _NUL.search(written):
+        raise UnstorableText("a NUL")

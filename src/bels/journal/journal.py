@@ -125,28 +125,27 @@ async def find_receipt(db: Db, receipt: str) -> Recorded | None:
     return _recorded(row) if row is not None else None
 
 
-async def find_repeat(
-    db: Db, account: str, channel: str, actor: str, content: bytes, since: datetime
-) -> Recorded | None:
-    """Find the first message of a sender with the same content since a moment, whatever its id."""
+async def find_repeated_sms(db: Db, actor: str, content: bytes, since: datetime) -> Recorded | None:
+    """Find the first SMS of a sender with the same content since a moment, whatever its id."""
     row = await db.fetchrow(
-        f"SELECT {_MESSAGE_COLUMNS} FROM message WHERE account = $1 AND recorded_at >= $2"
-        " AND channel = $3 AND actor = $4 AND content = $5 ORDER BY recorded_at LIMIT 1",
-        account,
-        since,
-        channel,
+        f"SELECT {_MESSAGE_COLUMNS} FROM message WHERE channel = 'sms' AND actor = $1 AND recorded_at >= $2"
+        " AND content = $3 ORDER BY recorded_at LIMIT 1",
         actor,
+        since,
         content,
     )
     return _recorded(row) if row is not None else None
 
 
-async def find_parked(db: Db, after: datetime | None, limit: int) -> list[Recorded]:
-    """List parked messages, oldest first."""
+async def find_parked(db: Db, after: tuple[datetime, str] | None, limit: int) -> list[Recorded]:
+    """List parked messages, oldest first, after a moment and a receipt."""
+    at, receipt = after or (None, None)
     rows = await db.fetch(
         f"SELECT {_MESSAGE_COLUMNS} FROM message WHERE status = 'PARKED'"
-        " AND ($1::timestamptz IS NULL OR recorded_at > $1) ORDER BY recorded_at LIMIT $2",
-        after,
+        " AND ($1::timestamptz IS NULL OR (recorded_at, receipt) > ($1, $2::text))"
+        " ORDER BY recorded_at, receipt LIMIT $3",
+        at,
+        receipt,
         limit,
     )
     return [_recorded(row) for row in rows]

@@ -1,14 +1,6 @@
--- The journal: what is true. Rows are added and never changed; the trigger says so to everybody.
--- The columns are those that the stock PostgreSQL recorder of the eventsourcing library reads.
-CREATE TABLE IF NOT EXISTS journal (
-    originator_id      text   NOT NULL,
-    originator_version bigint NOT NULL,
-    topic              text   NOT NULL,
-    state              bytea  NOT NULL,
-    notification_id    bigint GENERATED ALWAYS AS IDENTITY,
-    PRIMARY KEY (originator_id, originator_version)
-);
-CREATE INDEX IF NOT EXISTS journal_notification_id_idx ON journal (notification_id);
+-- Installed by every process that starts, also while others write. A writer takes message before journal, so does this file.
+CREATE OR REPLACE FUNCTION bels_nothing_changes() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'bels: % of % is forbidden, the journal is only added to', TG_OP, TG_TABLE_NAME; END $$;
 
 -- Every message as it came, under the name that its channel gave it, with its receipt and its first outcome.
 -- first_version..last_version are the entries it led to; answer holds events that stand in no account's journal.
@@ -28,8 +20,25 @@ CREATE TABLE IF NOT EXISTS message (
     PRIMARY KEY (channel, message_id)
 );
 CREATE UNIQUE INDEX IF NOT EXISTS message_receipt_idx ON message (receipt);
-CREATE INDEX IF NOT EXISTS message_account_idx ON message (account, recorded_at);
-CREATE INDEX IF NOT EXISTS message_parked_idx ON message (recorded_at) WHERE status = 'PARKED';
+-- The operator repeats an SMS under a new id: found by its sender.
+CREATE INDEX IF NOT EXISTS message_sms_idx ON message (actor, recorded_at) WHERE channel = 'sms';
+CREATE INDEX IF NOT EXISTS message_parked_idx ON message (recorded_at, receipt) WHERE status = 'PARKED';
+CREATE OR REPLACE TRIGGER message_is_only_added_to BEFORE UPDATE OR DELETE OR TRUNCATE ON message
+    EXECUTE FUNCTION bels_nothing_changes();
+
+-- The journal: what is true. Rows are added and never changed; the trigger says so to everybody.
+-- The columns are those that the stock PostgreSQL recorder of the eventsourcing library reads.
+CREATE TABLE IF NOT EXISTS journal (
+    originator_id      text   NOT NULL,
+    originator_version bigint NOT NULL,
+    topic              text   NOT NULL,
+    state              bytea  NOT NULL,
+    notification_id    bigint GENERATED ALWAYS AS IDENTITY,
+    PRIMARY KEY (originator_id, originator_version)
+);
+CREATE INDEX IF NOT EXISTS journal_notification_id_idx ON journal (notification_id);
+CREATE OR REPLACE TRIGGER journal_is_only_added_to BEFORE UPDATE OR DELETE OR TRUNCATE ON journal
+    EXECUTE FUNCTION bels_nothing_changes();
 
 -- What this installation is: the key of the senders' digests.
 CREATE TABLE IF NOT EXISTS installation (
@@ -43,10 +52,3 @@ CREATE TABLE IF NOT EXISTS view (
     digest text    NOT NULL,
     told   boolean NOT NULL
 );
-
-CREATE OR REPLACE FUNCTION bels_nothing_changes() RETURNS trigger LANGUAGE plpgsql AS
-$$ BEGIN RAISE EXCEPTION 'bels: % of % is forbidden, the journal is only added to', TG_OP, TG_TABLE_NAME; END $$;
-CREATE OR REPLACE TRIGGER journal_is_only_added_to BEFORE UPDATE OR DELETE OR TRUNCATE ON journal
-    EXECUTE FUNCTION bels_nothing_changes();
-CREATE OR REPLACE TRIGGER message_is_only_added_to BEFORE UPDATE OR DELETE OR TRUNCATE ON message
-    EXECUTE FUNCTION bels_nothing_changes();

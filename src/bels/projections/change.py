@@ -26,10 +26,8 @@ _encode = msgspec.json.Encoder().encode
 
 
 def json(value: Any) -> str | None:
-    """Write a value for a json column, None for NULL. PostgreSQL's text has no NUL, so neither has the answer."""
-    if value is None:
-        return None
-    return _encode(value).decode().replace("\\u0000", "")
+    """Write a value for a json column, None for NULL."""
+    return _encode(value).decode() if value is not None else None
 
 
 async def write(db: Db, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from bels.domain.account import Account
+from bels.domain.meter_models import display_of
 from bels.domain.periods import first_day
 from bels.domain.rulebook import Rulebook
 from bels.projections.change import Change, Db, json, write
@@ -92,7 +93,7 @@ def _meter(account: Account) -> str | None:
             "model": meter.model.model,
             "capacity": meter.model.capacity,
             "registers": meter.model.registers,
-            "display": meter.model.display,
+            "display": display_of(meter.model),
             "automatic": meter.model.automatic,
             "installed_at": meter.installed_at,
             "failed_at": meter.failed_at,

@@ -78,6 +78,8 @@ async def retell(db: Db, accounts: Sequence[str], rulebook: Rulebook) -> int:
                     await db.execute(f"DELETE FROM {table} WHERE account = ANY($1::text[])", numbers)
         entries = await read(db, dict.fromkeys(numbers, 0))
         await project(db, changes_of(entries), rulebook)
+        # The row that was locked for an account that has no entry.
+        await db.execute("DELETE FROM overview WHERE account = ANY($1::text[]) AND version = 0", numbers)
     return len(entries)
 
 

@@ -1,0 +1,278 @@
+"""What may be asked of bels over GraphQL: each mutation is one message to intake, each row of a batch another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import strawberry
+from graphql import GraphQLError
+
+from bels.access.callers import sender_digest
+from bels.api import inputs
+from bels.api.context import Info
+from bels.api.inputs import model_of, values_of
+from bels.api.outcomes import (
+    CommandRefused,
+    CommandResult,
+    ReadingAccepted,
+    ReadingHeld,
+    RowOutcome,
+    SubmitReadingResult,
+    SubmitReadingsResult,
+    done,
+    refused_command,
+    submitted,
+)
+from bels.api.scalars import BadUserInputError
+from bels.domain import commands
+from bels.domain.commands import Command, SubmitReading
+from bels.domain.terms import EntryNumber, Reason, Role
+from bels.intake import Message, Outcome, TryLater
+from bels.projections import receipts
+
+ROWS_MAX = 500
+VALUES_MAX = 10
+KEY_LENGTH_MAX = 200
+
+_raw = msgspec.json.Encoder().encode
+
+
+class TryLaterError(GraphQLError):
+    """Nothing was stored; the same request may be sent again."""
+
+    def __init__(self) -> None:
+        message = "Сервис недоступен, сообщение НЕ принято. Повторите тот же запрос позже."
+        super().__init__(message, extensions={"code": "TRY_LATER", "retryable": True})
+
+
+def _key(key: str) -> str:
+    if not key.strip() or len(key) > KEY_LENGTH_MAX:
+        raise BadUserInputError(f"`idempotencyKey` must have 1 to {KEY_LENGTH_MAX} characters.")
+    return key
+
+
+def texts(values: Sequence[inputs.RegisterReading]) -> Mapping[str, str]:
+    """Give the values of a reading by register; one named twice is a value too many, not a silent last one."""
+    if len(values) > VALUES_MAX:
+        raise BadUserInputError(f"A reading names at most three registers; this one has {len(values)} values.")
+    named: dict[str, str] = {}
+    for i, value in enumerate(values):
+        name = value.register.value
+        named[name if name not in named else f"{name} #{i + 1}"] = value.value
+    return named
+
+
+def _reading(info: Info, given: inputs.SubmitReadingInput) -> Message:
+    app = info.context.app
+    caller = app.caller(Role.CONSUMER)
+    values = texts(given.values)
+    command = SubmitReading(app.intake.clock(), values, caller.role, given.taken_at, given.meter)
+    raw = _raw(("submitReading", given.account, values, given.taken_at, given.meter)).decode()
+    return Message(caller.channel, _key(given.idempotency_key), caller.actor, given.account, command, raw)
+
+
+async def _submit(info: Info, message: Message) -> Outcome:
+    try:
+        return await info.context.app.intake.submit(message)
+    except TryLater:
+        raise TryLaterError from None
+
+
+async def _carry_out(info: Info, role: Role, account: str, key: str, command: Command, given: object) -> CommandResult:
+    caller = info.context.app.caller(role)
+    raw = _raw((type(command).__name__, given)).decode()
+    outcome = await _submit(info, Message(caller.channel, _key(key), caller.actor, account, command, raw))
+    return done(outcome, caller.channel, caller.actor)
+
+
+async def _held(info: Info, receipt: str) -> tuple[str, EntryNumber] | CommandRefused:
+    async with info.context.app.pool.acquire() as db:
+        row = await receipts.find(db, receipt.strip().upper())
+    if row is None or row.first_version is None or row.reading is None:
+        return refused_command(Reason.UNKNOWN_READING, "", detail=receipt[:40])
+    return row.account, EntryNumber(row.first_version)
+
+
+@strawberry.type(description="What may be asked of bels.")
+class Mutation:
+    """What may be asked of bels."""
+
+    @strawberry.mutation(description="Submit a meter reading: accepted, held with a reason, or refused with a reason.")
+    async def submit_reading(self, info: Info, input: inputs.SubmitReadingInput) -> SubmitReadingResult:
+        """Submit a reading."""
+        return submitted(await _submit(info, _reading(info, input)))
+
+    @strawberry.mutation(
+        description="Submit up to 500 readings, each with its own outcome; sent again, nothing is taken twice."
+    )
+    async def submit_readings(self, info: Info, input: inputs.SubmitReadingsInput) -> SubmitReadingsResult:
+        """Submit readings together."""
+        if not 1 <= len(input.rows) <= ROWS_MAX:
+            raise BadUserInputError(
+                f"`rows` must have 1 to {ROWS_MAX} readings; this one has {len(input.rows)}. Send them in several calls."
+            )
+        messages = [_reading(info, row) for row in input.rows]
+        try:
+            outcomes = await info.context.app.intake.handle(messages)
+        except TryLater:
+            raise TryLaterError from None
+        rows = [RowOutcome(index=i, outcome=submitted(outcome)) for i, outcome in enumerate(outcomes)]
+        return SubmitReadingsResult(
+            rows=rows,
+            accepted=sum(isinstance(row.outcome, ReadingAccepted) for row in rows),
+            held=sum(isinstance(row.outcome, ReadingHeld) for row in rows),
+            refused=sum(not isinstance(row.outcome, ReadingAccepted | ReadingHeld) for row in rows),
+        )
+
+    @strawberry.mutation(description="Confirm a held reading, explicitly and with the same values (consumer).")
+    async def confirm_reading(self, info: Info, input: inputs.ConfirmReadingInput) -> CommandResult:
+        """Confirm a held reading as its consumer."""
+        held = await _held(info, input.receipt)
+        if isinstance(held, CommandRefused):
+            return held
+        account, entry = held
+        values = texts(input.values) if input.values is not None else None
+        command = commands.ConfirmReading(entry, info.context.app.intake.clock(), Role.CONSUMER, values)
+        return await _carry_out(info, Role.CONSUMER, account, input.idempotency_key, command, input)
+
+    @strawberry.mutation(description="Let a held reading count (operator).")
+    async def decide_reading(self, info: Info, input: inputs.DecideReadingInput) -> CommandResult:
+        """Confirm a held reading as an operator."""
+        held = await _held(info, input.receipt)
+        if isinstance(held, CommandRefused):
+            return held
+        account, entry = held
+        at = info.context.app.intake.clock()
+        command = commands.ConfirmReading(entry, at, Role.OPERATOR, None, input.meaning, input.note)
+        return await _carry_out(info, Role.OPERATOR, account, input.idempotency_key, command, input)
+
+    @strawberry.mutation(description="Reject a held reading (operator).")
+    async def reject_reading(self, info: Info, input: inputs.RejectReadingInput) -> CommandResult:
+        """Reject a held reading as an operator."""
+        held = await _held(info, input.receipt)
+        if isinstance(held, CommandRefused):
+            return held
+        account, entry = held
+        command = commands.RejectReading(entry, info.context.app.intake.clock(), input.note)
+        return await _carry_out(info, Role.OPERATOR, account, input.idempotency_key, command, input)
+
+    @strawberry.mutation(description="Open an account (operator).")
+    async def open_account(self, info: Info, input: inputs.OpenAccountInput) -> CommandResult:
+        """Open an account."""
+        command = commands.OpenAccount(
+            input.opened_at, input.locality, input.stove, input.rooms, input.permanent, input.owners
+        )
+        return await _carry_out(info, Role.OPERATOR, input.account, input.idempotency_key, command, input)
+
+    @strawberry.mutation(description="Close an account (operator).")
+    async def close_account(self, info: Info, input: inputs.CloseAccountInput) -> CommandResult:
+        """Close an account."""
+        command = commands.CloseAccount(input.closed_at, input.ground)
+        return await _carry_out(info, Role.OPERATOR, input.account, input.idempotency_key, command, input)
+
+    @strawberry.mutation(description="Change the residents and owners from a day on (operator).")
+    async def change_residents(self, info: Info, input: inputs.ChangeResidentsInput) -> CommandResult:
+        """Change residents."""
+        at = info.context.app.intake.clock()
+        command = commands.ChangeResidents(input.effective_on, input.permanent, at, input.owners)
+        return await _carry_out(info, Role.OPERATOR, input.account, input.idempotency_key, command, input)
+
+    @strawberry.mutation(description="Register temporary residents (operator).")
+    async def register_temporary_residents(
+        self, info: Info, input: inputs.RegisterTemporaryResidentsInput
+    ) -> CommandResult:
+        """Register temporary residents."""
+        at = info.context.app.intake.clock()
+        command = commands.RegisterTemporaryResidents(input.persons, input.since, input.until, at)
+        return await _carry_out(info, Role.OPERATOR, input.account, input.idempotency_key, command, input)
+
+    @strawberry.mutation(description="Register an absence (operator).")
+    async def register_absence(self, info: Info, input: inputs.RegisterAbsenceInput) -> CommandResult:
+        """Register an absence."""
+        at = info.context.app.intake.clock()
+        command = commands.RegisterAbsence(input.persons, input.left_on, input.returned_on, at)
+        return await _carry_out(info, Role.OPERATOR, input.account, input.idempotency_key, command, input)
+
+    @strawberry.mutation(description="Put a meter into service (inspector).")
+    async def install_meter(self, info: Info, input: inputs.InstallMeterInput) -> CommandResult:
+        """Install a meter."""
+        command = commands.InstallMeter(model_of(input.meter), input.installed_at, values_of(input.values), input.act)
+        return await _carry_out(info, Role.INSPECTOR, input.account, input.idempotency_key, command, input)
+
+    @strawberry.mutation(description="Take a meter out of service (inspector).")
+    async def remove_meter(self, info: Info, input: inputs.RemoveMeterInput) -> CommandResult:
+        """Remove a meter."""
+        values = values_of(input.values) if input.values is not None else None
+        command = commands.RemoveMeter(input.removed_at, values, input.act, input.meaning)
+        return await _carry_out(info, Role.INSPECTOR, input.account, input.idempotency_key, command, input)
+
+    @strawberry.mutation(description="Replace a meter, or its registers, in one act (inspector).")
+    async def replace_meter(self, info: Info, input: inputs.ReplaceMeterInput) -> CommandResult:
+        """Replace a meter."""
+        final = values_of(input.final_values) if input.final_values is not None else None
+        command = commands.ReplaceMeter(
+            model_of(input.meter),
+            input.replaced_at,
+            final,
+            values_of(input.initial_values),
+            input.act,
+            input.meaning,
+        )
+        return await _carry_out(info, Role.INSPECTOR, input.account, input.idempotency_key, command, input)
+
+    @strawberry.mutation(description="Report that a meter does not count any more (inspector).")
+    async def report_meter_failure(self, info: Info, input: inputs.ReportMeterFailureInput) -> CommandResult:
+        """Report a failed meter."""
+        command = commands.ReportMeterFailure(input.failed_at, input.cause, input.act)
+        return await _carry_out(info, Role.INSPECTOR, input.account, input.idempotency_key, command, input)
+
+    @strawberry.mutation(description="Put a failed meter back into service (inspector).")
+    async def restore_meter(self, info: Info, input: inputs.RestoreMeterInput) -> CommandResult:
+        """Restore a meter."""
+        command = commands.RestoreMeter(input.restored_at, values_of(input.values), input.act)
+        return await _carry_out(info, Role.INSPECTOR, input.account, input.idempotency_key, command, input)
+
+    @strawberry.mutation(description="Take a control reading (inspector).")
+    async def take_control_reading(self, info: Info, input: inputs.TakeControlReadingInput) -> CommandResult:
+        """Take a control reading."""
+        proven = {p.period: values_of(p.values) for p in input.proven} if input.proven is not None else None
+        command = commands.TakeControlReading(
+            input.taken_at, values_of(input.values), input.act, tuple(input.rollover or ()), proven
+        )
+        return await _carry_out(info, Role.INSPECTOR, input.account, input.idempotency_key, command, input)
+
+    @strawberry.mutation(description="Record a refusal of access (inspector).")
+    async def record_access_refusal(self, info: Info, input: inputs.RecordAccessRefusalInput) -> CommandResult:
+        """Record a refusal of access."""
+        command = commands.RecordAccessRefusal(input.refused_at, input.act)
+        return await _carry_out(info, Role.INSPECTOR, input.account, input.idempotency_key, command, input)
+
+    @strawberry.mutation(description="Record interference with a meter (inspector).")
+    async def record_interference(self, info: Info, input: inputs.RecordInterferenceInput) -> CommandResult:
+        """Record interference."""
+        command = commands.RecordInterference(input.found_at, tuple(input.periods), input.act)
+        return await _carry_out(info, Role.INSPECTOR, input.account, input.idempotency_key, command, input)
+
+    @strawberry.mutation(description="Close the next period of an account (operator); all accounts: `bels close`.")
+    async def close_period(self, info: Info, input: inputs.ClosePeriodInput) -> CommandResult:
+        """Close a period."""
+        command = commands.ClosePeriod(input.period, info.context.app.intake.clock())
+        return await _carry_out(info, Role.SYSTEM, input.account, input.idempotency_key, command, input)
+
+    @strawberry.mutation(description="Let a phone, a chat or an e-mail speak for the account (operator).")
+    async def link_channel(self, info: Info, input: inputs.LinkChannelInput) -> CommandResult:
+        """Link a sender."""
+        app = info.context.app
+        command = commands.LinkChannel(input.channel, sender_digest(input.address, app.sender_key), app.intake.clock())
+        given = (input.account, command.channel, command.sender)
+        return await _carry_out(info, Role.OPERATOR, input.account, input.idempotency_key, command, given)
+
+    @strawberry.mutation(description="Let a phone, a chat or an e-mail speak for the account no more (operator).")
+    async def unlink_channel(self, info: Info, input: inputs.UnlinkChannelInput) -> CommandResult:
+        """Unlink a sender."""
+        app = info.context.app
+        sender = sender_digest(input.address, app.sender_key)
+        command = commands.UnlinkChannel(input.channel, sender, app.intake.clock(), input.ground)
+        given = (input.account, command.channel, command.sender, input.ground)
+        return await _carry_out(info, Role.OPERATOR, input.account, input.idempotency_key, command, given)

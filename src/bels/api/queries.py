@@ -1,0 +1,171 @@
+"""What may be asked to see: one SELECT on a view for each entry point."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import strawberry
+
+from bels.api import inputs
+from bels.api.context import Info
+from bels.api.mutations import TryLaterError, texts
+from bels.api.outcomes import PreviewReadingResult, previewed
+from bels.api.paging import Connection, Node, connect, decode_id, read_page
+from bels.api.scalars import BadUserInputError
+from bels.api.types import (
+    Account,
+    After,
+    AuditEntry,
+    Before,
+    First,
+    Last,
+    ParkedMessage,
+    Reading,
+    Receipt,
+    Usage,
+    around,
+    find_account,
+    find_reading,
+)
+from bels.domain.commands import SubmitReading
+from bels.domain.terms import Reason, Role
+from bels.intake import TryLater
+from bels.journal.journal import find_parked
+from bels.projections import audit, overview, readings, receipts, usage
+from bels.words import refusal
+
+NODES_MAX = 100
+NODE_TYPES = ("Account", "Reading", "Usage", "AuditEntry")
+ENTRY_MAX = 2**53
+
+
+@strawberry.type(description="A refusal that may be expected: its code, and the words as they stand without details.")
+class PossibleRefusal:
+    """A refusal that may be expected."""
+
+    code: Reason = strawberry.field(description="The stable code.")
+    text: str = strawberry.field(description="The Russian text.")
+    hint: str = strawberry.field(description="How to do it right.")
+
+
+@strawberry.type(description="What may be asked to see.")
+class Query:
+    """What may be asked to see."""
+
+    @strawberry.field(description="An account by number; null when there is none.")
+    async def account(
+        self, info: Info, number: Annotated[str, strawberry.argument(description=inputs.ACCOUNT)]
+    ) -> Account | None:
+        """Find an account."""
+        return await find_account(info, number)
+
+    @strawberry.field(description="Accounts in order of number.")
+    async def accounts(
+        self,
+        info: Info,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        open: Annotated[bool | None, strawberry.argument(description="Only open ones, or only closed ones.")] = None,
+    ) -> Connection[Account]:
+        """List accounts."""
+        page = read_page(first=first, after=after, last=last, before=before, kinds=(str,))
+        situation = None if open is None else "OPEN" if open else "CLOSED"
+        async with info.context.app.pool.acquire() as db:
+            rows = await overview.page(db, *around(page), situation)
+        return connect(rows, page, node=Account.of, key=lambda row: (row.account,))
+
+    @strawberry.field(description="Any object by its id; null when there is none.")
+    async def node(
+        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="Its id.")]
+    ) -> Node | None:
+        """Find an object."""
+        return await _node(info, id)
+
+    @strawberry.field(description="Objects by their ids, in the same order; null where there is none.")
+    async def nodes(
+        self, info: Info, ids: Annotated[list[strawberry.ID], strawberry.argument(description="At most 100.")]
+    ) -> list[Node | None]:
+        """Find objects."""
+        if len(ids) > NODES_MAX:
+            raise BadUserInputError(f"`ids` may have {NODES_MAX}; this one has {len(ids)}.")
+        return [await _node(info, each) for each in ids]
+
+    @strawberry.field(description="What became of a message, by its receipt; for ever.")
+    async def receipt(
+        self, info: Info, number: Annotated[str, strawberry.argument(description="Eight characters.")]
+    ) -> Receipt | None:
+        """Find a receipt."""
+        async with info.context.app.pool.acquire() as db:
+            row = await receipts.find(db, number.strip().upper())
+        return Receipt.of(row) if row is not None else None
+
+    @strawberry.field(description="The whole effect of a reading; nothing is stored.")
+    async def preview_reading(self, info: Info, input: inputs.PreviewReadingInput) -> PreviewReadingResult:
+        """Preview a reading."""
+        app = info.context.app
+        command = SubmitReading(app.intake.clock(), texts(input.values), Role.CONSUMER, input.taken_at, input.meter)
+        try:
+            return previewed(await app.intake.preview(input.account, command), input.account)
+        except TryLater:
+            raise TryLaterError from None
+
+    @strawberry.field(description="Held readings of all accounts, oldest first: the operators' queue.")
+    async def held_readings(self, info: Info, first: First = None, after: After = None) -> Connection[Reading]:
+        """List held readings."""
+        page = read_page(first=first, after=after, kinds=(datetime, str, int))
+        key = page.after
+        async with info.context.app.pool.acquire() as db:
+            rows = await readings.held(db, key, page.limit)  # type: ignore[arg-type]  # the cursor's kinds say so
+        return connect(rows, page, node=Reading.of, key=lambda row: (row.received_at, row.account, row.entry))
+
+    @strawberry.field(description="Messages that could not be handled and wait for an operator, oldest first.")
+    async def parked_messages(self, info: Info, first: First = None, after: After = None) -> Connection[ParkedMessage]:
+        """List parked messages."""
+        page = read_page(first=first, after=after, kinds=(datetime, str))
+        key = page.after
+        async with info.context.app.pool.acquire() as db:
+            rows = await find_parked(db, key, page.limit)  # type: ignore[arg-type]  # the cursor's kinds say so
+        return connect(
+            rows,
+            page,
+            node=lambda row: ParkedMessage(
+                receipt=row.receipt,
+                channel=row.channel,
+                message_id=row.message_id,
+                account_number=row.account,
+                recorded_at=row.recorded_at,
+                raw=row.raw,
+            ),
+            key=lambda row: (row.recorded_at, row.receipt),
+        )
+
+    @strawberry.field(description="Every refusal there is, with its words: build your own messages from the codes.")
+    def possible_refusals(self) -> list[PossibleRefusal]:
+        """List refusals."""
+        return [
+            PossibleRefusal(code=reason, text=words.text, hint=words.hint)
+            for reason in Reason
+            for words in (refusal(reason),)
+        ]
+
+
+async def _node(info: Info, id: str) -> Node | None:
+    type_name, key = decode_id(id, *NODE_TYPES)
+    number, _, rest = key.partition("/")
+    if type_name == "Account":
+        return await find_account(info, number)
+    if type_name == "Usage":
+        async with info.context.app.pool.acquire() as db:
+            rows = await usage.page(db, number, None, rest + "\x01", 1, True)
+        return Usage.of(rows[0]) if rows and rows[0].period == rest else None
+    if not (rest.isascii() and rest.isdigit() and int(rest) <= ENTRY_MAX):
+        raise BadUserInputError("This is not an id of this API.")
+    entry = int(rest)
+    if type_name == "Reading":
+        return await find_reading(info, number, entry)
+    async with info.context.app.pool.acquire() as db:
+        entries = await audit.page(db, number, entry - 1, None, 1, False)
+    return AuditEntry.of(entries[0]) if entries and entries[0].entry == entry else None

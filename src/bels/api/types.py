@@ -1,0 +1,611 @@
+"""The types of the schema: rows of the views with plain attributes, in the names of the field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Annotated, Any, TypeVar
+
+import strawberry
+
+from bels.api.context import Info
+from bels.api.enums import Quality
+from bels.api.paging import Connection, Node, Page, connect, encode_id, read_page
+from bels.domain import terms
+from bels.domain.events import Average as DomainAverage
+from bels.domain.forecast_estimate import Silent
+from bels.domain.forecast_estimate import Submission as DomainSubmission
+from bels.domain.terms import Period
+from bels.projections import audit, estimation, overview, readings, usage
+from bels.projections.audit import AuditRow
+from bels.projections.estimation import AverageReading, EstimationRow
+from bels.projections.overview import MeterRow, OverviewRow
+from bels.projections.readings import ReadingRow
+from bels.projections.receipts import ReceiptRow
+from bels.projections.receipts import ReceiptState as State
+from bels.projections.usage import RecalculationRow, UsageRow
+
+QUALITY_OF_KIND = {
+    "SENT": Quality.ACTUAL,
+    "INITIAL": Quality.ACTUAL,
+    "FINAL": Quality.ACTUAL,
+    "CONTROL": Quality.CONTROL,
+    "PREVIOUS_WRONG": Quality.CONTROL,
+}
+QUALITY_OF_MODE = {
+    "METERED": Quality.ACTUAL,
+    "AVERAGE": Quality.AVERAGE,
+    "NORMATIVE": Quality.NORMATIVE,
+    "NORMATIVE_INCREASED": Quality.NORMATIVE,
+}
+
+
+@strawberry.type(description="Whole kWh of one register.")
+class RegisterKwh:
+    """Whole kWh of one register."""
+
+    register: terms.Register = strawberry.field(description="The register; a norm is billed as TOTAL.")
+    kwh: int = strawberry.field(description="Whole kWh; negative where an overcharge is given back.")
+
+
+@strawberry.type(description="What one register shows: whole kWh, the integer digits of its display.")
+class RegisterValue:
+    """What one register shows."""
+
+    register: terms.Register = strawberry.field(description="The register.")
+    value: int = strawberry.field(description="Whole kWh on the display.")
+
+
+@strawberry.type(description="A value of a refused reading, as it was given.")
+class GivenValue:
+    """A value of a refused reading, as it was given."""
+
+    name: str = strawberry.field(description="The register or place it was given for.")
+    value: str = strawberry.field(description="The text as given.")
+
+
+def around(page: Page) -> tuple[Any, Any, int, bool]:
+    """Give a page of a view whose key is one column: after, before, how many rows, backwards."""
+    return (
+        page.after[0] if page.after is not None else None,
+        page.before[0] if page.before is not None else None,
+        page.limit,
+        page.backwards,
+    )
+
+
+Name = TypeVar("Name", bound=str)
+
+
+def kwh(used: Mapping[Name, int]) -> list[RegisterKwh]:
+    """List kWh per register."""
+    return [RegisterKwh(register=terms.Register(r), kwh=n) for r, n in used.items()]
+
+
+def shown(values: Mapping[Name, int] | Mapping[Name, int | str]) -> list[RegisterValue]:
+    """List what registers show; texts of a refused reading are no values."""
+    return [RegisterValue(register=terms.Register(r), value=v) for r, v in values.items() if isinstance(v, int)]
+
+
+@strawberry.type(description="A place of a meter's display and the register that it shows.")
+class DisplayPlace:
+    """A place of a meter's display."""
+
+    place: str = strawberry.field(description="T1, T2 or T3.")
+    register: terms.Register = strawberry.field(description="The register shown there.")
+
+
+@strawberry.type(description="The meter now in service.")
+class Meter:
+    """The meter now in service."""
+
+    number: str = strawberry.field(description="The number on its face.")
+    model: str | None = strawberry.field(description="Its model, where known.")
+    capacity: int = strawberry.field(description="Integer digits of a register: 5, 6 or 7.")
+    registers: list[terms.Register] = strawberry.field(description="Its registers, in the order of an SMS.")
+    display: list[DisplayPlace] = strawberry.field(description="What T1 to T3 of its display show, where known.")
+    automatic: bool = strawberry.field(description="Read by the remote system only.")
+    installed_at: datetime = strawberry.field(description="When it was put into service.")
+    failed_at: datetime | None = strawberry.field(description="When it failed; null while it works.")
+
+    @classmethod
+    def of(cls, row: MeterRow) -> Meter:
+        """Show a row."""
+        return cls(
+            number=row.number,
+            model=row.model,
+            capacity=row.capacity,
+            registers=[terms.Register(r) for r in row.registers],
+            display=[DisplayPlace(place=p, register=terms.Register(r)) for p, r in (row.display or {}).items()],
+            automatic=row.automatic,
+            installed_at=row.installed_at,
+            failed_at=row.failed_at,
+        )
+
+
+@strawberry.type(description="A reading: every one that came, also the refused, and what became of it.")
+class Reading(Node):
+    """A reading."""
+
+    entry: int = strawberry.field(description="The entry of the account's journal that brought it: its name for ever.")
+    meter: str | None = strawberry.field(description="The meter's number; null where none was in service.")
+    kind: terms.ReadingKind = strawberry.field(description="What kind of reading it is.")
+    quality: Quality = strawberry.field(description="What it rests on.")
+    status: terms.ReadingStatus = strawberry.field(description="What became of it.")
+    period: Period | None = strawberry.field(description="The billing period it belongs to; null when refused.")
+    received_at: datetime = strawberry.field(description="When a channel of the supplier got it.")
+    taken_at: datetime | None = strawberry.field(description="When it was read off the meter, where said.")
+    recorded_at: datetime = strawberry.field(description="When bels knew.")
+    channel: terms.Channel = strawberry.field(description="How it came.")
+    role: terms.Role = strawberry.field(description="For whom the sender spoke.")
+    receipt: str = strawberry.field(description="The receipt of its message.")
+    values: list[RegisterValue] = strawberry.field(description="What the registers showed; empty when refused.")
+    given: list[GivenValue] = strawberry.field(description="The values of a refused reading, as given.")
+    consumption: list[RegisterKwh] = strawberry.field(description="kWh since the reading it was compared with.")
+    refusal: terms.Reason | None = strawberry.field(description="Why it was refused.")
+    hold: terms.HoldReason | None = strawberry.field(description="Why it is or was held.")
+    limit: int | None = strawberry.field(description="The plausible kWh it exceeded, where held for that.")
+    counted_in: Period | None = strawberry.field(description="The period whose closing billed it.")
+
+    @classmethod
+    def of(cls, row: ReadingRow) -> Reading:
+        """Show a row."""
+        refused = row.status == "REFUSED"
+        return cls(
+            id=encode_id("Reading", f"{row.account}/{row.entry}"),
+            entry=row.entry,
+            meter=row.meter,
+            kind=terms.ReadingKind(row.kind),
+            quality=QUALITY_OF_KIND[row.kind],
+            status=terms.ReadingStatus(row.status),
+            period=Period(row.period) if row.period is not None else None,
+            received_at=row.received_at,
+            taken_at=row.taken_at,
+            recorded_at=row.recorded_at,
+            channel=terms.Channel(row.channel),
+            role=terms.Role(row.role),
+            receipt=row.receipt,
+            values=[] if refused else shown(row.values),
+            given=[GivenValue(name=n, value=str(v)) for n, v in row.values.items()] if refused else [],
+            consumption=kwh(row.delta or {}),
+            refusal=terms.Reason(row.reason) if refused and row.reason is not None else None,
+            hold=terms.HoldReason(row.reason) if not refused and row.reason is not None else None,
+            limit=row.limit,
+            counted_in=Period(row.counted_in) if row.counted_in is not None else None,
+        )
+
+
+@strawberry.type(description="One line of a period's usage.")
+class UsageLine:
+    """One line of a period's usage."""
+
+    register: terms.Register = strawberry.field(description="The register.")
+    kwh: int = strawberry.field(description="Whole kWh.")
+    mode: terms.Mode = strawberry.field(description="How they were found.")
+    rule: str = strawberry.field(description="The act and point they rest on, for example PP354:59b.")
+
+
+@strawberry.type(description="The norm that a period was billed by.")
+class Norm:
+    """The norm that a period was billed by."""
+
+    residents: int = strawberry.field(description="Residents on the 1st of the period.")
+    per_person: int = strawberry.field(description="kWh a person and month.")
+    kwh: int = strawberry.field(description="kWh of the period.")
+
+
+@strawberry.type(description="The average that a period was billed by.")
+class Average:
+    """The average that a period was billed by."""
+
+    since: int = strawberry.field(description="The entry of the reading from which it was taken.")
+    until: int = strawberry.field(description="The entry of the reading to which it was taken.")
+    periods: int = strawberry.field(description="Months between them.")
+    kwh: list[RegisterKwh] = strawberry.field(description="kWh a month, per register.")
+
+    @classmethod
+    def of(cls, average: DomainAverage | None) -> Average | None:
+        """Show an average, where there is one."""
+        if average is None:
+            return None
+        return cls(since=average.since, until=average.until, periods=average.periods, kwh=kwh(average.kwh))
+
+
+@strawberry.type(description="A recalculation: kWh of a period before and after, on a ground, by a rule.")
+class Recalculation:
+    """A recalculation."""
+
+    entry: int = strawberry.field(description="The entry of the account's journal.")
+    posted_in: Period = strawberry.field(description="The period with whose bill it was posted.")
+    period: Period = strawberry.field(description="The period it puts right.")
+    reason: terms.RecalculationReason = strawberry.field(description="The ground.")
+    rule: str = strawberry.field(description="The act and point, or the supplier's policy.")
+    before: list[RegisterKwh] = strawberry.field(description="kWh that stood billed before.")
+    after: list[RegisterKwh] = strawberry.field(description="kWh that stand billed since.")
+
+    @classmethod
+    def of(cls, row: RecalculationRow) -> Recalculation:
+        """Show a row."""
+        return cls(
+            entry=row.entry,
+            posted_in=Period(row.posted_in),
+            period=Period(row.period),
+            reason=terms.RecalculationReason(row.reason),
+            rule=row.rule,
+            before=kwh(row.before),
+            after=kwh(row.after),
+        )
+
+
+@strawberry.type(description="A closed billing period: what was billed, how, and what now stands.")
+class Usage(Node):
+    """A closed billing period."""
+
+    period: Period = strawberry.field(description="The billing period.")
+    mode: terms.Mode = strawberry.field(description="How it was billed.")
+    quality: Quality = strawberry.field(description="What its kWh rest on.")
+    usage: list[RegisterKwh] = strawberry.field(description="kWh billed at its closing.")
+    stands: list[RegisterKwh] = strawberry.field(description="kWh that stand billed after all recalculations.")
+    lines: list[UsageLine] = strawberry.field(description="The lines of its usage, each with its rule.")
+    missed_in_a_row: int = strawberry.field(description="Its number in the row of periods without a reading.")
+    average: Average | None = strawberry.field(description="The average it was billed by.")
+    norm: Norm | None = strawberry.field(description="The norm it was billed by.")
+    settlement: terms.Settlement | None = strawberry.field(description="The settlement policy in force.")
+    deferred: bool = strawberry.field(description="A reading came and is billed with the next period (NEXT_PERIOD).")
+    carried: bool = strawberry.field(description="Billed by an earlier system.")
+    closed_at: datetime | None = strawberry.field(description="When it was closed.")
+    rulebook: str | None = strawberry.field(description="The version of the rules it was closed under.")
+    recalculations: list[Recalculation] = strawberry.field(description="The recalculations posted with its bill.")
+
+    @classmethod
+    def of(cls, row: UsageRow) -> Usage:
+        """Show a row."""
+        norm = row.norm
+        return cls(
+            id=encode_id("Usage", f"{row.account}/{row.period}"),
+            period=Period(row.period),
+            mode=terms.Mode(row.mode),
+            quality=QUALITY_OF_MODE[row.mode],
+            usage=kwh(row.usage),
+            stands=kwh(row.stands),
+            lines=[UsageLine(register=x.register, kwh=x.kwh, mode=x.mode, rule=x.rule.value) for x in row.lines],
+            missed_in_a_row=row.missed,
+            average=Average.of(row.average),
+            norm=Norm(residents=norm.residents, per_person=norm.per_person, kwh=norm.kwh) if norm is not None else None,
+            settlement=terms.Settlement(row.settlement) if row.settlement is not None else None,
+            deferred=row.deferred,
+            carried=row.carried,
+            closed_at=row.closed_at,
+            rulebook=row.rulebook,
+            recalculations=[Recalculation.of(r) for r in row.recalculations],
+        )
+
+
+@strawberry.type(description="An entry of the account's journal, in words a person understands.")
+class AuditEntry(Node):
+    """An entry of the account's journal."""
+
+    entry: int = strawberry.field(description="Its number in the account's journal, from 1.")
+    kind: str = strawberry.field(description="The name of the event, for example ReadingAccepted.")
+    text: str = strawberry.field(description="What happened, in Russian.")
+    recorded_at: datetime = strawberry.field(description="When bels knew.")
+    happened_at: datetime = strawberry.field(description="When it was true.")
+    channel: terms.Channel = strawberry.field(description="How it came.")
+    actor: str = strawberry.field(description="Who spoke, without personal data.")
+    receipt: str = strawberry.field(description="The receipt of the message that led to it.")
+    rule: str | None = strawberry.field(description="The act and point it rests on.")
+    data: str = strawberry.field(description="The event itself, as JSON.")
+
+    @classmethod
+    def of(cls, row: AuditRow) -> AuditEntry:
+        """Show a row."""
+        return cls(
+            id=encode_id("AuditEntry", f"{row.account}/{row.entry}"),
+            entry=row.entry,
+            kind=row.kind,
+            text=row.text,
+            recorded_at=row.recorded_at,
+            happened_at=row.happened_at,
+            channel=terms.Channel(row.channel),
+            actor=row.actor,
+            receipt=row.receipt,
+            rule=row.rule,
+            data=row.data,
+        )
+
+
+@strawberry.type(description="A reading on which the average rests.")
+class AverageBasis:
+    """A reading on which the average rests."""
+
+    entry: int = strawberry.field(description="The entry that brought it.")
+    at: datetime = strawberry.field(description="When it was received.")
+    period: Period = strawberry.field(description="The period it belongs to.")
+    values: list[RegisterValue] = strawberry.field(description="What the registers showed.")
+
+    @classmethod
+    def of(cls, row: AverageReading | None) -> AverageBasis | None:
+        """Show a row, where there is one."""
+        if row is None:
+            return None
+        return cls(entry=row.entry, at=row.at, period=Period(row.period), values=shown(row.values))
+
+
+@strawberry.type(description="What a coming period will be billed if no reading arrives for it.")
+class SilentPeriod:
+    """What a coming period will be billed in silence."""
+
+    period: Period = strawberry.field(description="The period.")
+    mode: terms.Mode = strawberry.field(description="How it will be billed.")
+    usage: list[RegisterKwh] = strawberry.field(description="kWh per register; a norm is TOTAL.")
+    rule: str = strawberry.field(description="The act and point.")
+    missed_in_a_row: int = strawberry.field(description="Its number in the row of periods without a reading.")
+
+    @classmethod
+    def of(cls, silent: Silent) -> SilentPeriod:
+        """Show a forecast."""
+        return cls(
+            period=silent.period,
+            mode=silent.mode,
+            usage=kwh(silent.kwh),
+            rule=silent.rule.value,
+            missed_in_a_row=silent.missed,
+        )
+
+
+@strawberry.type(description="How an account is estimated, and what silence will be billed.")
+class Estimation:
+    """How an account is estimated."""
+
+    mode: terms.Mode | None = strawberry.field(description="How the last closed period was billed.")
+    since: Period | None = strawberry.field(description="The period from which that holds.")
+    missed_in_a_row: int = strawberry.field(description="Periods without a reading, in a row.")
+    periods_left: int = strawberry.field(description="Periods that would still go by the average before the norm.")
+    inspection_due: date | None = strawberry.field(description="By when a check is due after six missed periods.")
+    average: Average | None = strawberry.field(
+        description="The average monthly volume, where the history is long enough."
+    )
+    average_since: AverageBasis | None = strawberry.field(description="The reading from which the average is taken.")
+    average_until: AverageBasis | None = strawberry.field(description="The reading to which the average is taken.")
+    silence: list[SilentPeriod] = strawberry.field(description="The coming periods that have no reading yet.")
+
+    @classmethod
+    def of(cls, row: EstimationRow) -> Estimation:
+        """Show a row."""
+        return cls(
+            mode=terms.Mode(row.mode) if row.mode is not None else None,
+            since=Period(row.since) if row.since is not None else None,
+            missed_in_a_row=row.missed_in_a_row,
+            periods_left=row.periods_left,
+            inspection_due=row.inspection_due,
+            average=Average.of(row.average),
+            average_since=AverageBasis.of(row.average_since),
+            average_until=AverageBasis.of(row.average_until),
+            silence=[SilentPeriod.of(s) for s in row.silent],
+        )
+
+
+@strawberry.type(description="What a register may show now. A value outside is not lost: it is held, or a rollover.")
+class RegisterBounds:
+    """What a register may show now."""
+
+    register: terms.Register = strawberry.field(description="The register.")
+    minimum: int = strawberry.field(description="What it showed last.")
+    maximum: int = strawberry.field(description="The most that is plausible now.")
+
+
+@strawberry.type(
+    description="Whether a reading may be sent now, within which bounds, until when, and what silence costs."
+)
+class Submission:
+    """Whether a reading may be sent now."""
+
+    may: bool = strawberry.field(description="A reading may be sent now.")
+    refusal: terms.Reason | None = strawberry.field(description="Why not.")
+    period: Period = strawberry.field(description="The period that a reading sent now belongs to.")
+    until: datetime = strawberry.field(description="Until when it still belongs to that period, exclusive.")
+    registers: list[RegisterBounds] = strawberry.field(description="Every register that a reading must name.")
+    limit: int | None = strawberry.field(description="The most kWh of all registers together that is plausible.")
+    sent: list[RegisterValue] | None = strawberry.field(description="What was already sent for the period.")
+    silence: SilentPeriod | None = strawberry.field(
+        description="What the period will be billed without a reading; null when one counts already."
+    )
+    by_normative: SilentPeriod | None = strawberry.field(description="The same by the norm.")
+
+    @classmethod
+    def of(cls, submission: DomainSubmission) -> Submission:
+        """Show what the domain says."""
+        return cls(
+            may=submission.refusal is None,
+            refusal=submission.refusal,
+            period=submission.period,
+            until=submission.until,
+            registers=[
+                RegisterBounds(register=b.register, minimum=b.minimum, maximum=b.maximum) for b in submission.registers
+            ],
+            limit=submission.limit,
+            sent=shown(submission.sent) if submission.sent is not None else None,
+            silence=SilentPeriod.of(submission.silence) if submission.silence is not None else None,
+            by_normative=SilentPeriod.of(submission.by_norm) if submission.by_norm is not None else None,
+        )
+
+
+@strawberry.type(description="Residents that the norm counts.")
+class Residents:
+    """Residents that the norm counts."""
+
+    permanent: int = strawberry.field(description="Permanently registered.")
+    temporary: int = strawberry.field(description="Temporarily registered on the 1st of the open period.")
+    owners: int = strawberry.field(description="Owners; they count where nobody is registered.")
+
+
+@strawberry.type(description="A sender that may speak for the account, without its address.")
+class ChannelLink:
+    """A sender that may speak for the account."""
+
+    channel: terms.Channel = strawberry.field(description="The channel.")
+    sender: str = strawberry.field(description="A keyed digest of the phone, chat or e-mail.")
+
+
+First = Annotated[int | None, strawberry.argument(description="How many from the start: 1 to 100, 20 by default.")]
+After = Annotated[str | None, strawberry.argument(description="The cursor after which to start.")]
+Last = Annotated[int | None, strawberry.argument(description="How many from the end: 1 to 100.")]
+Before = Annotated[str | None, strawberry.argument(description="The cursor before which to end.")]
+
+
+@strawberry.type(description="A household's account (лицевой счёт).")
+class Account(Node):
+    """A household's account."""
+
+    number: str = strawberry.field(description="Seven digits.")
+    version: int = strawberry.field(description="The number of its last entry: grows with every change.")
+    open: bool = strawberry.field(description="False once it is closed.")
+    opened_at: datetime | None = strawberry.field(description="When it was opened.")
+    closed_at: datetime | None = strawberry.field(description="When it was closed.")
+    next_period: Period | None = strawberry.field(description="The period that closes next.")
+    locality: terms.Locality = strawberry.field(description="Town or village.")
+    stove: terms.Stove = strawberry.field(description="The kind of stove.")
+    rooms: int = strawberry.field(description="Rooms.")
+    residents: Residents = strawberry.field(description="Residents that the norm counts.")
+    meter: Meter | None = strawberry.field(description="The meter now in service.")
+    links: list[ChannelLink] = strawberry.field(description="Senders that may speak for the account.")
+
+    @classmethod
+    def of(cls, row: OverviewRow) -> Account:
+        """Show a row."""
+        return cls(
+            id=encode_id("Account", row.account),
+            number=row.account,
+            version=row.version,
+            open=row.situation == "OPEN",
+            opened_at=row.opened_at,
+            closed_at=row.closed_at,
+            next_period=Period(row.next_period) if row.next_period else None,
+            locality=terms.Locality(row.locality),
+            stove=terms.Stove(row.stove),
+            rooms=row.rooms,
+            residents=Residents(permanent=row.permanent, temporary=row.temporary, owners=row.owners),
+            meter=Meter.of(row.meter) if row.meter is not None else None,
+            links=[ChannelLink(channel=terms.Channel(x["channel"]), sender=x["sender"]) for x in row.links],
+        )
+
+    @strawberry.field(description="Whether a reading may be sent now, its bounds, until when, and what silence costs.")
+    async def submission(self, info: Info) -> Submission:
+        """Say whether a reading may be sent now."""
+        return Submission.of(await info.context.app.intake.may_submit(self.number))
+
+    @strawberry.field(description="How the account is estimated, and what silence will be billed.")
+    async def estimation(self, info: Info) -> Estimation | None:
+        """Find how the account is estimated."""
+        async with info.context.app.pool.acquire() as db:
+            row = (await estimation.find(db, [self.number])).get(self.number)
+        return Estimation.of(row) if row is not None else None
+
+    @strawberry.field(description="Readings, in the order in which they were recorded.")
+    async def readings(
+        self,
+        info: Info,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        status: Annotated[
+            list[terms.ReadingStatus] | None, strawberry.argument(description="Only these; all by default.")
+        ] = None,
+        period: Annotated[Period | None, strawberry.argument(description="Only those of a period.")] = None,
+    ) -> Connection[Reading]:
+        """List readings."""
+        page = read_page(first=first, after=after, last=last, before=before, kinds=(int,))
+        async with info.context.app.pool.acquire() as db:
+            rows = await readings.page(db, self.number, *around(page), status, period)
+        return connect(rows, page, node=Reading.of, key=lambda row: (row.entry,))
+
+    @strawberry.field(description="Closed billing periods, oldest first, with the recalculations posted in each.")
+    async def usage(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Connection[Usage]:
+        """List closed periods."""
+        page = read_page(first=first, after=after, last=last, before=before, kinds=(str,))
+        async with info.context.app.pool.acquire() as db:
+            rows = await usage.page(db, self.number, *around(page))
+        return connect(rows, page, node=Usage.of, key=lambda row: (row.period,))
+
+    @strawberry.field(description="The audit trail: every entry of the account's journal in words.")
+    async def audit(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Connection[AuditEntry]:
+        """List the journal in words."""
+        page = read_page(first=first, after=after, last=last, before=before, kinds=(int,))
+        async with info.context.app.pool.acquire() as db:
+            rows = await audit.page(db, self.number, *around(page))
+        return connect(rows, page, node=AuditEntry.of, key=lambda row: (row.entry,))
+
+
+async def find_account(info: Info, number: str) -> Account | None:
+    """Find an account by number."""
+    async with info.context.app.pool.acquire() as db:
+        row = (await overview.find(db, [number])).get(number)
+    return Account.of(row) if row is not None else None
+
+
+async def find_reading(info: Info, number: str, entry: int) -> Reading | None:
+    """Find a reading by its entry."""
+    async with info.context.app.pool.acquire() as db:
+        row = await readings.find(db, number, entry)
+    return Reading.of(row) if row is not None else None
+
+
+@strawberry.type(description="A message by its receipt: what became of it, for ever.")
+class Receipt:
+    """A message by its receipt."""
+
+    number: str = strawberry.field(description="Eight characters, without 0 and O, 1 and I.")
+    state: State = strawberry.field(description="Where the message stands now.")
+    text: str = strawberry.field(description="The same in Russian.")
+    channel: terms.Channel = strawberry.field(description="How it came.")
+    recorded_at: datetime = strawberry.field(description="When bels got it.")
+    account_number: str = strawberry.field(description="The account it named.")
+    counted_in: Period | None = strawberry.field(description="The period whose closing billed it.")
+    reading: Reading | None = strawberry.field(description="The reading it brought.")
+
+    @classmethod
+    def of(cls, row: ReceiptRow) -> Receipt:
+        """Show a row."""
+        reading = Reading.of(row.reading) if row.reading is not None else None
+        counted_in = reading.counted_in if reading is not None and row.state is State.COUNTED else None
+        return cls(
+            number=row.receipt,
+            state=row.state,
+            text=RECEIPT_TEXTS[row.state].format(period=counted_in or ""),
+            channel=terms.Channel(row.channel),
+            recorded_at=row.recorded_at,
+            account_number=row.account,
+            counted_in=counted_in,
+            reading=reading,
+        )
+
+
+RECEIPT_TEXTS = {
+    State.ACCEPTED: "Принято, будет учтено при закрытии периода.",
+    State.HELD: "На проверке: пока не учитывается.",
+    State.REFUSED: "Не принято.",
+    State.SUPERSEDED: "Заменено более поздним показанием.",
+    State.DISPROVED: "Опровергнуто контрольным показанием.",
+    State.DISREGARDED: "Больше не учитывается.",
+    State.REJECTED: "Отклонено оператором.",
+    State.COUNTED: "Учтено в счёте за {period}.",
+    State.DONE: "Исполнено.",
+    State.PARKED: "Отложено для оператора: обработать автоматически не удалось.",
+}
+
+
+@strawberry.type(description="A message that could not be handled and waits for an operator; nothing is lost.")
+class ParkedMessage:
+    """A message that waits for an operator."""
+
+    receipt: str = strawberry.field(description="Its receipt.")
+    channel: terms.Channel = strawberry.field(description="How it came.")
+    message_id: str = strawberry.field(description="Its id on that channel.")
+    account_number: str = strawberry.field(description="The account it named.")
+    recorded_at: datetime = strawberry.field(description="When bels got it.")
+    raw: str = strawberry.field(description="Its content as it came.")

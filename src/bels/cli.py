@@ -1,0 +1,357 @@
+"""The commands that a person types: parsing and printing, nothing more."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any, NoReturn
+
+from bels import closing, demo, importing, rebuilding, serving, statement
+from bels.app import AppError, Bels, opened
+from bels.closing import Closed
+from bels.domain.periods import over_at, period
+from bels.domain.rulebook import DEFAULT_RULEBOOK, Rulebook
+from bels.domain.terms import Mode, Period, Settlement
+from bels.embedded import EmbeddedPostgresError
+from bels.import_files import ACCOUNT_COLUMNS, READING_COLUMNS, ImportFileError
+from bels.intake import TryLater, utc_now
+from bels.progress import progress
+from bels.projections import overview
+from bels.settings import SETTLEMENTS, Settings, SettingsError
+
+DONE, PARTLY, NOTHING_DONE, INTERRUPTED = 0, 1, 2, 130
+
+ENVIRONMENT = """\
+environment:
+  BELS_DATA_DIR      folder of the PostgreSQL that comes with bels (default .bels)
+  BELS_DATABASE_URL  another PostgreSQL >= 15 instead: postgresql://user@host/database
+  BELS_HOST, BELS_PORT, BELS_SETTLEMENT
+
+exit status: 0 everything is done, 1 some of it is not (each case is said), 2 nothing was done, 130 stopped by Ctrl-C
+"""
+
+IMPORT_HELP = f"""\
+Feeds the messages of every account in order of time and closes each of its periods at its end.
+
+accounts.csv: {",".join(ACCOUNT_COLUMNS)}
+  1000101,2024-03-22,urban,gas,2,3,M1000101,5,half_peak|night|peak,14124|13047|5795
+  registers: total, day|night or half_peak|night|peak, in any order; initial in the same order.
+  The account is opened and its meter installed on opened_on at 12:00 Moscow time.
+
+readings.csv: {",".join(READING_COLUMNS)}
+  1000101,2024-04-22T12:00:00+03:00,sms,14227|13106|5887
+  received_at has an offset; values are in the order of the account's registers. Rows may come in any order.
+
+Both are UTF-8 with commas. A row that cannot be imported is written with its line number and reason to
+accounts.csv.rejects.csv or readings.csv.rejects.csv beside the file (written anew by every run, removed when nothing
+is wrong); so is a reading that bels refuses. All other rows are imported.
+
+Every period that was over when the last reading of the file was received is closed, for the accounts that the files
+name; --close-through closes exactly through a period, which must be over by now.
+
+An import that was stopped is run again: the same row is the same message and is stored once, closed periods stay
+closed. A different row for an account that exists is a rejected row.
+"""
+
+
+class CliError(Exception):
+    """The command cannot be carried out; the sentence says why and what to do."""
+
+    def __init__(self, sentence: str, status: int = NOTHING_DONE) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+def main() -> NoReturn:
+    """Run the command that was typed and leave with its exit status."""
+    arguments = _parser().parse_args()
+    try:
+        sys.exit(arguments.run(arguments))
+    except KeyboardInterrupt:
+        _complain("stopped; run the same command again to go on")
+        sys.exit(INTERRUPTED)
+    except CliError as error:
+        _complain(str(error))
+        sys.exit(error.status)
+    except (SettingsError, ImportFileError) as error:
+        _complain(str(error))
+        sys.exit(NOTHING_DONE)
+    except (AppError, EmbeddedPostgresError) as error:
+        _complain(str(error))
+        sys.exit(PARTLY)
+    except TryLater as error:
+        _complain(f"the database cannot be reached ({error}); run the same command again to go on")
+        sys.exit(PARTLY)
+    except BrokenPipeError:
+        # Whoever reads us has enough. The interpreter must not find out again when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(DONE)
+
+
+def _complain(sentence: str) -> None:
+    print(f"bels: {sentence}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="bels",
+        description="bels: the system of record of a household electricity supplier.",
+        epilog=ENVIRONMENT,
+        formatter_class=form,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, summary: str, run: Callable[[argparse.Namespace], int], text: str = "") -> Any:
+        added = commands.add_parser(
+            name, help=summary, description=text or f"{summary}.", epilog=ENVIRONMENT, formatter_class=form
+        )
+        added.set_defaults(run=run)
+        return added
+
+    serve = command("serve", "Serve GraphQL and the channels on this machine", _serve)
+    serve.add_argument("--host", help="loopback address to listen on (default BELS_HOST or 127.0.0.1)")
+    serve.add_argument("--port", type=_port, help="port to listen on (default BELS_PORT or 8000)")
+    serve.add_argument("--demo", action="store_true", help="load the demonstration town first if there are no accounts")
+    command("install", "Make or upgrade the database", _install)
+    imported = command("import", "Import accounts and readings from CSV files", _import, IMPORT_HELP)
+    imported.add_argument("accounts", type=Path, metavar="accounts.csv")
+    imported.add_argument("readings", type=Path, metavar="readings.csv")
+    imported.add_argument("--close-through", type=_period, metavar="YYYY-MM", help="close every period through this one")
+    imported.add_argument(
+        "--settlement",
+        choices=SETTLEMENTS,
+        help="how a reading after missed periods puts the estimates right (default BELS_SETTLEMENT or redistribute)",
+    )
+    close = command("close", "Close every open period of every account through PERIOD", _close)
+    close.add_argument("period", type=_period, metavar="PERIOD", help="the last period to close, YYYY-MM")
+    said = command("statement", "Print what an account was billed, period by period", _statement)
+    said.add_argument("account", metavar="ACCOUNT", help="seven digits")
+    said.add_argument("--json", action="store_true", help="print JSON")
+    command("rebuild", "Tell all views again from the journal, while bels serves", _rebuild)
+    town = command("demo", "Load the demonstration town into an empty database", _demo)
+    town.add_argument("--accounts", type=_count, default=demo.ACCOUNTS, help=f"how many (default {demo.ACCOUNTS})")
+    town.add_argument("--months", type=_count, default=demo.MONTHS, help=f"of history (default {demo.MONTHS})")
+    town.add_argument("--seed", type=int, default=demo.SEED, help=f"of the town's chance (default {demo.SEED})")
+    town.add_argument("--list", action="store_true", help="list the accounts to try, with their situations")
+    schema = command("schema", "Print the GraphQL schema", _schema)
+    schema.add_argument("--check", action="store_true", help="compare it with the schema file instead")
+    return parser
+
+
+def _period(text: str) -> Period:
+    try:
+        return period(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65_535):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 65535")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 100_000):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 100000")
+    return int(text)
+
+
+def _run(main: Coroutine[Any, Any, int]) -> int:
+    """Run a command in uvloop; SIGTERM stops it as Ctrl-C does."""
+    import uvloop
+
+    # asyncio.Runner turns this into the cancelling of the command, which leaves everything in order.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
+
+@asynccontextmanager
+async def _ready(settings: Settings, rulebook: Rulebook | None = None) -> AsyncIterator[Bels]:
+    """Open bels with all its views told."""
+    async with opened(settings, rulebook) as bels:
+        if bels.stale:
+            print(f"Views are told again from the journal: {', '.join(bels.stale)}", file=sys.stderr)
+            await _retell(bels)
+        yield bels
+
+
+async def _retell(bels: Bels) -> tuple[int, int]:
+    async with bels.pool.acquire() as db:
+        count = await overview.count(db)
+    with progress("rebuild", count, "accounts") as bar:
+        return await rebuilding.rebuild(bels, bar)
+
+
+def _settings() -> Settings:
+    return Settings.from_environment(os.environ)
+
+
+def _must_be_over(period: Period) -> None:
+    end = over_at(period)
+    if end > utc_now():
+        raise CliError(f"{period} is not over: it can be closed from {end:%Y-%m-%d %H:%M} Moscow time")
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    settings = _settings()
+    settings = replace(settings, host=arguments.host or settings.host, port=arguments.port or settings.port)
+    try:
+        listening = serving.bound(settings.host, settings.port)
+    except serving.ListenError as error:
+        raise CliError(str(error)) from error
+
+    async def run() -> int:
+        async with _ready(settings) as bels:
+            if arguments.demo:
+                await _load_town(bels, demo.Town())
+            await serving.serve(bels, listening, lambda url: print(serving.greeting(url), flush=True))
+        return DONE
+
+    with listening:
+        return _run(run())
+
+
+def _install(arguments: argparse.Namespace) -> int:
+    async def run() -> int:
+        async with _ready(_settings()) as bels, bels.pool.acquire() as db:
+            print(f"The database is installed; it has {await overview.count(db):,} accounts.")
+        return DONE
+
+    return _run(run())
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    settings = _settings()
+    if arguments.close_through is not None:
+        _must_be_over(arguments.close_through)
+    settlement = Settlement((arguments.settlement or settings.settlement).upper())
+    job = importing.Import(arguments.accounts, arguments.readings, utc_now())
+
+    async def run() -> int:
+        through = arguments.close_through or job.default_close_through()
+        async with _ready(settings, DEFAULT_RULEBOOK.with_settlement(settlement)) as bels:
+            with progress("import", job.count(), "accounts") as bar:
+                await job.store(bels, through, bar)
+        return DONE
+
+    try:
+        with progress("check", job.readings.size, "bytes") as bar:
+            job.check(bar)
+        _run(run())
+    finally:
+        job.close()
+    done = job.done
+    print(f"Accounts opened: {done.accounts:,}" + (f", here before: {done.accounts_repeated:,}" if done.accounts_repeated else ""))
+    print(f"Readings accepted: {done.readings:,}" + (f", here before: {done.readings_repeated:,}" if done.readings_repeated else ""))
+    if done.held_count:
+        print(f"Readings on check (HELD), an operator decides: {done.held_count:,}")
+        for line in done.held:
+            print(f"  {line}")
+        if done.held_count > len(done.held):
+            print(f"  and {done.held_count - len(done.held):,} more")
+    _print_closed(done.closed)
+    for rejects in (job.accounts.rejects, job.readings.rejects):
+        if len(rejects):
+            print(f"Rows not imported: {len(rejects):,}, see {rejects.path}")
+    wrong = len(job.accounts.rejects) + len(job.readings.rejects) + done.closed.refusals.total()
+    return PARTLY if wrong else DONE
+
+
+def _close(arguments: argparse.Namespace) -> int:
+    _must_be_over(arguments.period)
+
+    async def run() -> int:
+        async with _ready(_settings()) as bels:
+            async with bels.pool.acquire() as db:
+                count = await overview.count_to_close(db, arguments.period)
+            with progress("close", count, "accounts") as bar:
+                closed = await closing.close_through(bels, arguments.period, bar)
+        print(f"Accounts with periods to close: {closed.accounts:,}")
+        _print_closed(closed)
+        return PARTLY if closed.refusals else DONE
+
+    return _run(run())
+
+
+def _print_closed(closed: Closed) -> None:
+    print(f"Periods closed: {closed.modes.total():,}")
+    modes = [mode.value for mode in Mode if any(mode.value == told for _, told in closed.modes)]
+    if modes:
+        print("  " + "period   " + "".join(f"{mode:>21}" for mode in modes))
+        for p in sorted({p for p, _ in closed.modes}):
+            print(f"  {p}  " + "".join(f"{closed.modes[p, mode]:>21,}" for mode in modes))
+    for reason, count in closed.refusals.most_common():
+        print(f"Closings refused, {reason}: {count:,} (the first: {closed.examples[reason]})")
+
+
+def _statement(arguments: argparse.Namespace) -> int:
+    async def run() -> int:
+        async with _ready(_settings()) as bels:
+            found = await statement.find_statement(bels, arguments.account)
+        if found is None:
+            raise CliError(f"there is no account {arguments.account}", PARTLY)
+        if arguments.json:
+            print(json.dumps(statement.as_json(found), ensure_ascii=False, separators=(",", ":")))
+        else:
+            print(statement.as_text(found))
+        return DONE
+
+    return _run(run())
+
+
+def _rebuild(arguments: argparse.Namespace) -> int:
+    async def run() -> int:
+        async with opened(_settings()) as bels:
+            accounts, entries = await _retell(bels)
+        print(f"All views are told again: {entries:,} entries of {accounts:,} accounts.")
+        return DONE
+
+    return _run(run())
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    if arguments.list:
+        print(demo.listing())
+        return DONE
+    town = demo.Town(arguments.accounts, arguments.months, arguments.seed)
+
+    async def run() -> int:
+        async with _ready(_settings()) as bels:
+            if not await _load_town(bels, town):
+                raise CliError("the database has accounts that are not the demonstration town's: nothing is loaded")
+        return DONE
+
+    return _run(run())
+
+
+async def _load_town(bels: Bels, town: demo.Town) -> bool:
+    with progress("demo", 0, "messages") as bar:
+        loaded = await demo.load(bels, town, bar)
+    if loaded.said:
+        print(loaded.said, flush=True)
+    return loaded.ours
+
+
+def _schema(arguments: argparse.Namespace) -> int:
+    from bels.api.schema import sdl
+
+    told = sdl()
+    if not arguments.check:
+        print(told)
+        return DONE
+    path = Path(__file__).parent / "api" / "schema.graphql"
+    if not path.is_file() or path.read_text(encoding="utf-8").strip() != told.strip():
+        raise CliError(f"{path} is not the schema of this code; write it anew: make schema", PARTLY)
+    return DONE

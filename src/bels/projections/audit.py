@@ -1,0 +1,102 @@
+"""The audit trail: the journal itself, told in words when asked, so that it can never say anything else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+import msgspec
+
+from bels.domain.events import Event
+from bels.domain.periods import MOSCOW
+from bels.journal.codec import TOPICS
+from bels.journal.entry import Entry
+from bels.journal.journal import Db, read_page
+from bels.projections.words import words
+
+_HAPPENED_AT = (
+    "received_at",
+    "taken_at",
+    "installed_at",
+    "restored_at",
+    "removed_at",
+    "failed_at",
+    "confirmed_at",
+    "rejected_at",
+    "refused_at",
+    "found_at",
+    "opened_at",
+    "closed_at",
+    "linked_at",
+    "unlinked_at",
+    "at",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """One entry in words: when we knew (``recorded_at``), when it was true (``happened_at``), who, how, by which rule."""
+
+    account: str
+    entry: int
+    kind: str
+    recorded_at: datetime
+    happened_at: datetime
+    channel: str
+    actor: str
+    receipt: str
+    rule: str | None
+    text: str
+    data: str
+
+
+def tell(entry: Entry) -> AuditRow:
+    """Say an entry in words a person understands; ``data`` is the event as JSON."""
+    event = entry.event
+    return AuditRow(
+        entry.account,
+        entry.version,
+        type(event).__name__,
+        entry.recorded_at,
+        happened_at(event) or entry.recorded_at,
+        entry.channel.value,
+        entry.actor,
+        entry.receipt,
+        rule_of(event),
+        words(event),
+        msgspec.json.encode(event).decode(),
+    )
+
+
+def happened_at(event: Event) -> datetime | None:
+    """Give the moment at which an event was true, None where it has none of its own."""
+    for name in _HAPPENED_AT:
+        moment = getattr(event, name, None)
+        if isinstance(moment, datetime):
+            return moment
+    day = getattr(event, "effective_on", None)
+    if isinstance(day, date):
+        return datetime(day.year, day.month, day.day, tzinfo=MOSCOW).astimezone(UTC)
+    return None
+
+
+def rule_of(event: Event) -> str | None:
+    """Give the act and point on which an event rests, None where it rests on none."""
+    rule: Any = getattr(event, "rule", None)
+    if rule is not None:
+        return str(rule.value)
+    lines: Any = getattr(event, "lines", None)
+    return str(lines[0].rule.value) if lines else None
+
+
+async def page(
+    db: Db, account: str, after: int | None, before: int | None, limit: int, backward: bool
+) -> list[AuditRow]:
+    """List a page of an account's entries in words, oldest or newest first."""
+    entries = await read_page(db, account, after or 0, before, limit, backward)
+    return [tell(entry) for entry in entries]
+
+
+KINDS: tuple[str, ...] = tuple(sorted(event.__name__ for event in TOPICS))
+"""Every kind of entry, by the name of its event."""

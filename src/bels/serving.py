@@ -1,0 +1,112 @@
+"""Serve HTTP on this machine only, and stop in good order."""
+
+from __future__ import annotations
+
+import ipaddress
+import signal
+import socket
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from types import FrameType
+
+import uvicorn
+
+from bels.app import Bels
+
+STOP_WAIT_S = 5
+BACKLOG = 2048
+
+
+class ListenError(OSError):
+    """bels cannot listen there; the sentence says what to do."""
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """Take a port on a loopback address; it listens when bels is ready.
+
+    :raises ListenError: the address is not one of this machine alone, or the port is taken.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise ListenError(f"{host!r} is no address to listen on: use 127.0.0.1, ::1 or localhost") from error
+    if not all(ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found):
+        raise ListenError(
+            f"bels does not listen on {host}: it does not yet know who is asking (identity comes with a later release), "
+            "so it serves this machine only; use 127.0.0.1, ::1 or localhost"
+        )
+    family, kind, protocol, _, address = found[0]
+    taken = socket.socket(family, kind, protocol)
+    try:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(address)
+    except OSError as error:
+        taken.close()
+        raise ListenError(
+            f"port {port} of {host} cannot be taken ({error.strerror}): choose another with --port or BELS_PORT"
+        ) from error
+    return taken
+
+
+async def serve(bels: Bels, listening: socket.socket, say: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM; ``say`` is told the URL when bels listens."""
+    from bels.app import asgi
+
+    config = uvicorn.Config(
+        asgi(bels),
+        loop="uvloop",
+        http="httptools",
+        ws="websockets-sansio",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=STOP_WAIT_S,
+        lifespan="on",
+    )
+    host, port = listening.getsockname()[:2]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    await _Server(config, lambda: say(url)).serve([listening])
+
+
+def greeting(url: str) -> str:
+    """Say what to open and what to try."""
+    return f"""\
+bels serves {url}
+
+  Open  {url}/graphql and ask:
+
+        {{ account(number: "1000000") {{ number }} }}
+
+  Try   curl '{url}/channels/sms' -d 'from=79990000001' -d 'text=1000000#10385'
+
+  The accounts of the demonstration town: bels demo --list
+  Ctrl-C stops it."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that leaves the signals' meaning to us: it stops, and the rest of bels is then closed in good order."""
+
+    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen, and say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._started()
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Stop at SIGINT and SIGTERM, at once when they come twice."""
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            self.handle_exit(number, frame)
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
