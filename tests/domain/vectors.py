@@ -170,7 +170,8 @@ def command_of(kind: str, what: dict[str, Any], entries: dict[str, EntryNumber])
             return RecordInterference(at, tuple(Period(p) for p in what["periods"]))
         case "CLOSE_ACCOUNT":
             return CloseAccount(at, "sold")
-    raise ValueError(what)
+        case _:
+            raise ValueError(what)
 
 
 def tell(vector: dict[str, Any]) -> Told:
@@ -215,7 +216,8 @@ def answer(event: Event) -> dict[str, Any]:
             return {"to": "confirm", "status": "ACCEPTED", "period": event.period}
         case CommandRefused():
             return {"to": "confirm", "status": "REFUSED", "reason": event.reason.value}
-    raise AssertionError(event)
+        case _:
+            raise AssertionError(event)
 
 
 def periods(events: list[Event]) -> list[dict[str, Any]]:
@@ -224,7 +226,7 @@ def periods(events: list[Event]) -> list[dict[str, Any]]:
     for event in events:
         match event:
             case PeriodClosed():
-                told = {
+                told: dict[str, Any] = {
                     "period": event.period,
                     "mode": event.mode.value,
                     "kwh": dict(event.usage),
@@ -246,6 +248,8 @@ def periods(events: list[Event]) -> list[dict[str, Any]]:
                 )
             case InspectionDue():
                 closed[-1]["check_due"] = event.due_on.isoformat()
+            case _:
+                pass
     return closed
 
 

@@ -17,6 +17,7 @@ WATCHERS_MAX = 10_000
 """Subscriptions of one process."""
 
 RECONNECT_S = 0.5
+CONNECT_WAIT_S = 10.0
 
 
 class TooManyWatchers(RuntimeError):
@@ -60,7 +61,7 @@ class Changes:
         self._count += 1
         try:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._listening.wait(), 10)
+                await asyncio.wait_for(self._listening.wait(), CONNECT_WAIT_S)
             while True:
                 await changed.wait()
                 changed.clear()
@@ -75,17 +76,23 @@ class Changes:
     async def _listen(self) -> None:
         while True:
             try:
-                db = await asyncpg.connect(self._url, timeout=10)
-                lost = asyncio.Event()
-                db.add_termination_listener(lambda _, lost=lost: lost.set())
-                await db.add_listener(CHANGES, self._tell)
-                self._listening.set()
-                self._tell_all()
-                await lost.wait()
+                await self._listen_once()
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 logger.warning("the feed of changes is interrupted: %s", type(error).__name__)
             self._listening.clear()
             await asyncio.sleep(RECONNECT_S)
+
+    async def _listen_once(self) -> None:
+        db = await asyncpg.connect(self._url, timeout=CONNECT_WAIT_S)
+        try:
+            lost = asyncio.Event()
+            db.add_termination_listener(lambda _: lost.set())
+            await db.add_listener(CHANGES, self._tell)
+            self._listening.set()
+            self._tell_all()
+            await lost.wait()
+        finally:
+            db.terminate()
 
     def _tell(self, _db: object, _pid: int, _channel: str, payload: object) -> None:
         for account in str(payload).split(","):

@@ -61,6 +61,9 @@ from bels.domain.terms import (
     Word,
 )
 
+NO_PERIOD = Period("")
+"""The next period of an account that was never opened."""
+
 
 class Situation(Word):
     """Where an account stands in its life."""
@@ -192,7 +195,7 @@ class Account:
     situation: Situation = Situation.UNKNOWN
     opened_at: datetime | None = None
     closed_at: datetime | None = None
-    next_period: Period = Period("")
+    next_period: Period = NO_PERIOD
     last_period: Period | None = None
     locality: Locality = Locality.URBAN
     stove: Stove = Stove.GAS

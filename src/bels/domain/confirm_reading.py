@@ -47,7 +47,7 @@ def confirm_reading(account: Account, command: ConfirmReading, rulebook: Ruleboo
         held.period,
         command.confirmed_at,
         ReadingKind.PREVIOUS_WRONG if wrong else ReadingKind.SENT,
-        () if wrong else down,
+        () if wrong or base is None else _passed_zero(base, held, down),
         command.role,
         command.note,
     )
@@ -93,6 +93,11 @@ def _refusal(command: ConfirmReading, held: Reading, down: tuple[Register, ...],
     if held.hold is HoldReason.MORE_THAN_NEXT and command.meaning is Meaning.PREVIOUS_WRONG:
         return Reason.BAD_MEANING
     return None
+
+
+def _passed_zero(base: Reading, held: Reading, down: tuple[Register, ...]) -> tuple[Register, ...]:
+    """List the registers that passed zero, but for those of which that was known already when the reading was held."""
+    return tuple(r for r in down if base.turns.get(r, 0) + 1 > held.turns.get(r, 0))
 
 
 def _denied_by(account: Account, command: ConfirmReading, held: Reading, base: Reading | None) -> Reading | None:

@@ -52,7 +52,7 @@ from bels.domain.service_meter import (
 )
 
 
-def decide(account: Account, command: Command, rulebook: Rulebook) -> tuple[Event, ...]:  # noqa: PLR0911
+def decide(account: Account, command: Command, rulebook: Rulebook) -> tuple[Event, ...]:
     """Say what happens to an account when this is asked of it, under these rules. Pure and total."""
     match command:
         case SubmitReading():

@@ -202,7 +202,10 @@ class ReadingRefused:
 
 @dataclass(frozen=True, slots=True)
 class ReadingConfirmed:
-    """Показание, бывшее на проверке, подтверждено: counts for the period in which it was received."""
+    """Показание, бывшее на проверке, подтверждено: counts for the period in which it was received.
+
+    ``rollover`` are the registers that passed zero since the reading on which it rests, by the word of who confirmed it.
+    """
 
     reading: EntryNumber
     period: Period

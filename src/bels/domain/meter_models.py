@@ -13,7 +13,6 @@ DISPLAYS: Mapping[str, Mapping[str, Register]] = {
 """Displays of models, by the first word of the model's name in lower case."""
 
 
-
 def display_of(meter: MeterModel) -> Mapping[str, Register] | None:
     """Give what T1 to T3 of a meter show: by its own map or its model's; None where nobody has said it."""
     if meter.display is not None:

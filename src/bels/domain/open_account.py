@@ -51,9 +51,9 @@ def open_account(account: Account, command: OpenAccount, rulebook: Rulebook) -> 
         refusal = Reason.BAD_ACCOUNT
     elif account.situation is not Situation.UNKNOWN:
         refusal = Reason.ACCOUNT_EXISTS
-    elif not (0 <= command.permanent <= PERSONS_MAX and 1 <= command.owners <= PERSONS_MAX):
-        refusal = Reason.BAD_RESIDENTS
-    elif not 1 <= command.rooms <= ROOMS_MAX:
+    elif not (
+        0 <= command.permanent <= PERSONS_MAX and 1 <= command.owners <= PERSONS_MAX and 1 <= command.rooms <= ROOMS_MAX
+    ):
         refusal = Reason.BAD_RESIDENTS
     if refusal is not None:
         return (CommandRefused("OpenAccount", refusal, command.opened_at),)

@@ -51,6 +51,8 @@ def install_meter(account: Account, command: InstallMeter, rulebook: Rulebook) -
     period = reading_period(command.installed_at, rulebook)
     events: list[Event] = []
     current = current_meter(account)
+    if current is not None and current.failed_at is None and current.model.number == command.meter.number:
+        return (_refused(command, Reason.METER_EXISTS, command.installed_at),)
     if current is not None and current.failed_at is None:
         events += _fail(account, current, command.installed_at, period, FailureCause.NO_FINAL_VALUES, command.act)
     events.append(MeterInstalled(command.meter, command.installed_at, period, command.values, command.act))

@@ -1,0 +1,181 @@
+"""Run the benchmarks in one go on one PostgreSQL and say which targets are met: ``python -m bench [names...]``."""
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from bels.embedded import embedded
+from bench import ours, traffic
+from bench.copy import limit_of_tables
+from bench.load import Report
+from bench.report import Figure, table
+from bench.servers import ROOT, environment, free_port, fresh_database, server
+
+CONNECTIONS = 64
+BATCH_CONNECTIONS = 2
+LOAD_WAIT_S = 120
+PEER_TABLES = ("accounts_events",)
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Where a run takes place: the URL of its PostgreSQL, rounds a side, seconds a round."""
+
+    url: str
+    rounds: int
+    seconds: float
+    peer_only: bool = False
+
+    @property
+    def has_bels(self) -> bool:
+        """Tell whether bels is to be measured."""
+        return not self.peer_only
+
+
+def submit_reading(ground: Ground) -> list[Figure]:
+    """One reading a request, peer and bels in turns; medians."""
+    peer_runs: list[Report] = []
+    bels_runs: list[Report] = []
+    for _ in range(ground.rounds):
+        peer_runs.append(_run_peer(ground))
+        if ground.has_bels:
+            bels_runs.append(_run_bels(ground, "submitReading", CONNECTIONS))
+    peer_per_s = median(run.per_s for run in peer_runs)
+    peer_p99 = median(run.p99_ms for run in peer_runs)
+    ours_per_s = median(run.per_s for run in bels_runs) if bels_runs else None
+    figures = [
+        Figure("submitReading", "requests/s", ours_per_s, "peer", peer_per_s, least=8.0),
+        Figure(
+            "submitReading",
+            "p99 ms",
+            median(run.p99_ms for run in bels_runs) if bels_runs else None,
+            "peer",
+            peer_p99,
+            most=0.2,
+        ),
+    ]
+    peer_limit = _limit(ground, "bench_peer", PEER_TABLES, PEER_TABLES[0])
+    figures.append(
+        Figure("peer's submitReading", "requests/s", peer_per_s, "bare COPY", peer_limit, note="share, for the record")
+    )
+    if ours_per_s is not None:
+        limit = _limit(ground, "bench_bels", ours.TABLES, "message")
+        figures.append(Figure("submitReading", "requests/s", ours_per_s, "bare COPY", limit, note="share"))
+    return figures
+
+
+def submit_readings(ground: Ground) -> list[Figure]:
+    """500 readings a call."""
+    if not ground.has_bels:
+        return [Figure("submitReadings", "readings/s", None, floor=5_000)]
+    runs = [_run_bels(ground, "submitReadings", BATCH_CONNECTIONS) for _ in range(ground.rounds)]
+    limit = _limit(ground, "bench_bels", ours.TABLES, "message")
+    per_s = median(run.rows_per_s for run in runs)
+    return [Figure("submitReadings", "readings/s", per_s, "bare COPY", limit, floor=5_000)]
+
+
+def import_readings(_: Ground) -> list[Figure]:
+    """Import a register: waits for bels's command."""
+    return [Figure("import", "readings/s", None, floor=5_000)]
+
+
+def rebuild(_: Ground) -> list[Figure]:
+    """Tell the views again: waits for bels's command."""
+    return [Figure("rebuild", "events/s", None, floor=30_000)]
+
+
+BENCHMARKS: dict[str, Callable[[Ground], list[Figure]]] = {
+    "submitReading": submit_reading,
+    "submitReadings": submit_readings,
+    "import": import_readings,
+    "rebuild": rebuild,
+}
+
+
+def _run_peer(ground: Ground) -> Report:
+    url = asyncio.run(fresh_database(ground.url, "bench_peer"))
+    port = free_port()
+    command = [sys.executable, "-m", "bench.peer", "--database-url", url, "--port", str(port)]
+    with server([*command, "--seed", str(traffic.ACCOUNTS)], port, {}):
+        return _load(port, "submitReading", CONNECTIONS, ground.seconds)
+
+
+def _run_bels(ground: Ground, mutation: str, connections: int) -> Report:
+    url = asyncio.run(fresh_database(ground.url, "bench_bels"))
+    port = free_port()
+    ours.seed(url, traffic.households())
+    with server(ours.serve(port), port, {"BELS_DATABASE_URL": url}):
+        return _load(port, mutation, connections, ground.seconds)
+
+
+def _load(port: int, mutation: str, connections: int, seconds: float) -> Report:
+    """Load a server from another process.
+
+    :raises RuntimeError: an answer was an error: then the rate means nothing.
+    """
+    command = [sys.executable, "-m", "bench.load", "--url", f"http://127.0.0.1:{port}/graphql", "--traffic", mutation]
+    done = subprocess.run(
+        [*command, "--connections", str(connections), "--seconds", str(seconds)],
+        env=environment({}),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=LOAD_WAIT_S,
+        check=True,
+    )
+    report = Report(**json.loads(done.stdout))
+    print(f"  {mutation} on port {port}: {report}", file=sys.stderr, flush=True)
+    if report.errors or not report.requests:
+        raise RuntimeError(f"{report.errors} errors in {report.requests} answers of {mutation}: {report.first_error}")
+    return report
+
+
+def _limit(ground: Ground, database: str, tables: tuple[str, ...], counted: str) -> float:
+    return asyncio.run(_limit_of(ground.url.replace("/bels?", f"/{database}?"), tables, counted))
+
+
+async def _limit_of(url: str, tables: tuple[str, ...], counted: str) -> float:
+    import asyncpg
+
+    connection = await asyncpg.connect(url)
+    try:
+        count = await connection.fetchval(f"SELECT count(*) FROM {counted}")
+    finally:
+        await connection.close()
+    return (await limit_of_tables(url, tables)).per_s(int(count or 0))
+
+
+def main() -> int:
+    """Run the benchmarks that are named, or all; 1 when a target is missed or not measured."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=main.__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each side, in turns")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of one run, after a warm-up")
+    parser.add_argument("--peer-only", action="store_true", help="measure the peer, and bels counts as not measured")
+    given = parser.parse_args()
+    unknown = [name for name in given.names if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    figures: list[Figure] = []
+    failed: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="bels-bench-") as folder, embedded(Path(folder)) as url:
+        for name in given.names or BENCHMARKS:
+            try:
+                figures += BENCHMARKS[name](Ground(url, given.rounds, given.seconds, given.peer_only))
+            except (RuntimeError, subprocess.SubprocessError) as error:
+                failed.append(f"{name} failed: {error}")
+    print(table(figures))
+    for line in failed:
+        print(line)
+    return 0 if not failed and all(figure.met for figure in figures) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

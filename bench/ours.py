@@ -1,0 +1,43 @@
+"""How the benchmarks start and feed bels: its commands and tables, in one place."""
+
+import asyncio
+import sys
+
+from bels.app import opened
+from bels.domain.commands import InstallMeter, OpenAccount
+from bels.domain.terms import Channel, Locality, MeterModel, Register, Stove
+from bels.intake import Message
+from bels.settings import Settings
+from bench.traffic import Household
+
+# What one reading leaves behind: the message, the journal's entry, and its rows in the views.
+TABLES = ("message", "journal", "reading", "estimation", "overview", "usage", "recalculation")
+
+
+def serve(port: int) -> list[str]:
+    """Serve the API. BELS_DATABASE_URL is in the environment."""
+    return [sys.executable, "-m", "bels", "serve", "--port", str(port)]
+
+
+def seed(url: str, opened_households: list[Household]) -> None:
+    """Open the households in an empty supplier."""
+
+    async def run() -> None:
+        async with opened(Settings(database_url=url)) as bels:
+            for i in range(0, len(opened_households), 500):
+                await bels.intake.handle(
+                    [message for h in opened_households[i : i + 500] for message in _messages(h)]
+                )
+
+    asyncio.run(run())
+
+
+def _messages(h: Household) -> tuple[Message, Message]:
+    account = OpenAccount(h.read_at, Locality.URBAN, Stove.GAS, 2, 3)
+    meter = InstallMeter(
+        MeterModel(h.meter, h.capacity, (Register.TOTAL,)), h.read_at, {Register.TOTAL: h.value}, "bench"
+    )
+    return (
+        Message(Channel.MIGRATION, f"open:{h.account}", "bench", h.account, account, h.account),
+        Message(Channel.MIGRATION, f"meter:{h.account}", "bench", h.account, meter, h.account),
+    )
