@@ -47,6 +47,7 @@ ACCOUNTS_REMEMBERED_MAX = 4096
 
 MESSAGE_ID_LENGTH_MAX = 200
 ACCOUNT_LENGTH_MAX = 40
+ACTOR_LENGTH_MAX = 200
 RAW_LENGTH_MAX = 65_536
 
 RECEIPT_ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
@@ -350,7 +351,7 @@ class Intake:
         version = account.version + 1 if known else None
         receipt = self._record(batch, i, message, events, version, status, recorded_at)
         if known:
-            actor = _plain(message.actor)
+            actor = _plain(message.actor)[:ACTOR_LENGTH_MAX]
             own = batch.entries.setdefault(message.account, [])
             own += [
                 Entry(account.number, account.version + 1 + n, recorded_at, message.channel, actor, receipt, event)
@@ -381,7 +382,7 @@ class Intake:
                 name,
                 receipt,
                 number,
-                _plain(message.actor),
+                _plain(message.actor)[:ACTOR_LENGTH_MAX],
                 content,
                 recorded_at,
                 status.value,

@@ -305,9 +305,7 @@ def previewed(preview: Preview, account: str) -> ReadingPreview | ReadingRefused
         mode=closing.mode if closing is not None else None,
         usage=kwh(closing.usage) if closing is not None else [],
         recalculations=[
-            Recalculation.of(
-                RecalculationRow(0, e.posted_in, e.period, e.reason, e.rule, {**e.before}, {**e.after})
-            )
+            Recalculation.of(RecalculationRow(0, e.posted_in, e.period, e.reason, e.rule, {**e.before}, {**e.after}))
             for e in preview.closings
             if isinstance(e, events.UsageRecalculated)
         ],

@@ -12,6 +12,7 @@ from bels.api.context import Info
 from bels.api.mutations import TryLaterError, texts
 from bels.api.outcomes import PreviewReadingResult, previewed
 from bels.api.paging import Connection, Node, connect, decode_id, read_page
+from bels.api.receipts import ParkedMessage, Receipt
 from bels.api.scalars import BadUserInputError
 from bels.api.types import (
     Account,
@@ -20,9 +21,7 @@ from bels.api.types import (
     Before,
     First,
     Last,
-    ParkedMessage,
     Reading,
-    Receipt,
     Usage,
     around,
     find_account,

@@ -204,7 +204,7 @@ class Account:
     stays: tuple[Stay, ...] = ()
     absences: tuple[Absence, ...] = ()
     meters: tuple[Meter, ...] = ()
-    readings: tuple[Reading, ...] = ()
+    readings: tuple[Reading, ...] = ()  # in order of time, equal times in order of recording
     access: tuple[AccessAct, ...] = ()
     interferences: tuple[Interference, ...] = ()
     closed: tuple[ClosedPeriod, ...] = ()
@@ -269,7 +269,7 @@ def evolve(account: Account, event: Event) -> Account:
                 late=event.period < account.next_period,
                 turns=_turns(account, event.base, rollover),
             )
-            return _with(account, version=version, readings=(*account.readings, reading))
+            return _with(account, version=version, readings=_in_time(account.readings, reading))
         case PeriodClosed():
             return _close(account, event, version)
         case ReadingSuperseded():
@@ -294,7 +294,7 @@ def evolve(account: Account, event: Event) -> Account:
                 event.reason,
                 turns=_turns(account, event.base, ()),
             )
-            return _with(account, version=version, readings=(*account.readings, held))
+            return _with(account, version=version, readings=_in_time(account.readings, held))
         case ReadingConfirmed():
             return _with(
                 account,
@@ -371,7 +371,7 @@ def evolve(account: Account, event: Event) -> Account:
                 replace(m, removed_at=event.removed_at, removed_in=event.period) if m.entry == event.meter else m
                 for m in account.meters
             )
-            return _with(account, version=version, meters=meters, readings=(*account.readings, final))
+            return _with(account, version=version, meters=meters, readings=_in_time(account.readings, final))
         case MeterFailed():
             meters = tuple(
                 replace(m, failed_at=event.failed_at, failed_in=event.period) if m.entry == event.meter else m
@@ -390,7 +390,7 @@ def evolve(account: Account, event: Event) -> Account:
                 carried=True,
             )
             # A meter's first carried reading is the initial one that MeterInstalled already brought.
-            return _with(account, version=version, readings=(*account.readings, carried))
+            return _with(account, version=version, readings=_in_time(account.readings, carried))
         case PeriodCarriedOver():
             closed = ClosedPeriod(
                 event.period,
@@ -428,7 +428,7 @@ def evolve(account: Account, event: Event) -> Account:
             return _with(
                 account,
                 version=version,
-                readings=(*account.readings, control),
+                readings=_in_time(account.readings, control),
                 access=(*account.access, AccessAct(entry, event.taken_at, event.period, refused=False)),
                 inspection_due=None,
             )
@@ -466,6 +466,13 @@ def _passed_zero(turns: Kwh, rollover: tuple[Register, ...]) -> Kwh:
     return {**turns, **{r: turns.get(r, 0) + 1 for r in rollover}} if rollover else turns
 
 
+def _in_time(readings: tuple[Reading, ...], reading: Reading) -> tuple[Reading, ...]:
+    """Add a reading in order of time, equal times in order of recording: chains of readings are taken as they stand."""
+    if not readings or readings[-1].at <= reading.at:
+        return (*readings, reading)
+    return tuple(sorted((*readings, reading), key=lambda r: (r.at, r.entry)))
+
+
 def _mark(account: Account, version: int, entry: EntryNumber, status: ReadingStatus) -> Account:
     readings = tuple(replace(r, status=status) if r.entry == entry else r for r in account.readings)
     return _with(account, version=version, readings=readings)
@@ -488,7 +495,7 @@ def _install(account: Account, version: int, model: MeterModel, at: datetime, pe
         account,
         version=version,
         meters=(*before, Meter(entry, model, at, period)),
-        readings=(*account.readings, initial),
+        readings=_in_time(account.readings, initial),
         access=(*account.access, AccessAct(entry, at, period, refused=False)),
     )
 

@@ -18,15 +18,13 @@ CONTROL_KINDS = (ReadingKind.CONTROL, ReadingKind.PREVIOUS_WRONG)
 
 def chain(account: Account, meter: EntryNumber, through: Period | None = None) -> list[Reading]:
     """List the actual readings of a meter in order of time, disproved ones included, through a period."""
-    readings = [
+    return [
         r
         for r in account.readings
         if r.meter == meter
         and (r.status is ReadingStatus.ACCEPTED or r.status is ReadingStatus.DISPROVED)
         and (through is None or r.period <= through)
     ]
-    readings.sort(key=_in_time)
-    return readings
 
 
 def _in_time(reading: Reading) -> tuple[datetime, EntryNumber]:

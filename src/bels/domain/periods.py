@@ -55,11 +55,13 @@ def days_in(p: Period) -> int:
     return monthrange(int(p[:4]), int(p[5:]))[1]
 
 
+@lru_cache(4096)
 def first_day(p: Period) -> date:
     """Give the 1st, whose tariffs, settings and residents rule the period."""
     return date(int(p[:4]), int(p[5:]), 1)
 
 
+@lru_cache(4096)
 def after(p: Period, through: Period) -> tuple[Period, ...]:
     """List the gap: the periods after ``p`` through ``through``, in order."""
     return tuple(period_at(i) for i in range(index_of(p) + 1, index_of(through) + 1))
