@@ -6,13 +6,16 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+import asyncpg
+
 from bels.embedded import embedded
-from bench import ours, traffic
+from bench import ours, registers, traffic
 from bench.copy import limit_of_tables
 from bench.load import Report
 from bench.report import Figure, table
@@ -21,6 +24,10 @@ from bench.servers import ROOT, environment, free_port, fresh_database, server
 CONNECTIONS = 64
 BATCH_CONNECTIONS = 2
 LOAD_WAIT_S = 120
+COMMAND_WAIT_S = 600
+IMPORT_ACCOUNTS = 3_000
+IMPORT_MONTHS = 12
+REBUILD_ACCOUNTS = 10_000
 PEER_TABLES = ("accounts_events",)
 
 
@@ -81,14 +88,59 @@ def submit_readings(ground: Ground) -> list[Figure]:
     return [Figure("submitReadings", "readings/s", per_s, "bare COPY", limit, floor=5_000)]
 
 
-def import_readings(_: Ground) -> list[Figure]:
-    """Import a register: waits for bels's command."""
-    return [Figure("import", "readings/s", None, floor=5_000)]
+def import_readings(ground: Ground) -> list[Figure]:
+    """Import a year of readings by the command, the periods being closed between them; all its time counts."""
+    rates, limits = [], []
+    for _ in range(ground.rounds):
+        url = asyncio.run(fresh_database(ground.url, "bench_import"))
+        with tempfile.TemporaryDirectory() as folder:
+            files = registers.write(Path(folder), IMPORT_ACCOUNTS, IMPORT_MONTHS)
+            seconds = _command(["import", *map(str, files)], url)
+        rates.append(IMPORT_ACCOUNTS * IMPORT_MONTHS / seconds)
+        limits.append(_limit(ground, "bench_import", ours.TABLES, "reading"))
+        print(f"  import: {rates[-1]:,.0f} readings/s, with their closings", file=sys.stderr, flush=True)
+    return [Figure("import", "readings/s", median(rates), "bare COPY", median(limits), floor=5_000)]
 
 
-def rebuild(_: Ground) -> list[Figure]:
-    """Tell the views again: waits for bels's command."""
-    return [Figure("rebuild", "events/s", None, floor=30_000)]
+def rebuild(ground: Ground) -> list[Figure]:
+    """Tell all views of an imported year again by the command; all its time counts."""
+    url = asyncio.run(fresh_database(ground.url, "bench_rebuild"))
+    with tempfile.TemporaryDirectory() as folder:
+        files = registers.write(Path(folder), REBUILD_ACCOUNTS, IMPORT_MONTHS)
+        _command(["import", *map(str, files)], url)
+    entries = _count(url, "journal")
+    rates = []
+    for _ in range(ground.rounds):
+        rates.append(entries / _command(["rebuild"], url))
+        print(f"  rebuild: {rates[-1]:,.0f} events/s", file=sys.stderr, flush=True)
+    limit = _limit(ground, "bench_rebuild", ours.VIEWS, "journal")
+    return [Figure("rebuild", "events/s", median(rates), "bare COPY of the views", limit, floor=30_000)]
+
+
+def _command(arguments: list[str], url: str) -> float:
+    """Run a command of bels to its end; the seconds it took."""
+    began = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "bels", *arguments],
+        env=environment({"BELS_DATABASE_URL": url}),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        timeout=COMMAND_WAIT_S,
+        check=True,
+    )
+    return time.perf_counter() - began
+
+
+def _count(url: str, table_name: str) -> int:
+    async def run() -> int:
+        db = await asyncpg.connect(url)
+        try:
+            return int(await db.fetchval(f"SELECT count(*) FROM {table_name}"))
+        finally:
+            await db.close()
+
+    return asyncio.run(run())
 
 
 BENCHMARKS: dict[str, Callable[[Ground], list[Figure]]] = {
@@ -142,8 +194,6 @@ def _limit(ground: Ground, database: str, tables: tuple[str, ...], counted: str)
 
 
 async def _limit_of(url: str, tables: tuple[str, ...], counted: str) -> float:
-    import asyncpg
-
     connection = await asyncpg.connect(url)
     try:
         count = await connection.fetchval(f"SELECT count(*) FROM {counted}")

@@ -13,6 +13,8 @@ from bench.traffic import Household
 # What one reading leaves behind: the message, the journal's entry, and its rows in the views.
 TABLES = ("message", "journal", "reading", "estimation", "overview", "usage", "recalculation")
 
+VIEWS = ("reading", "estimation", "overview", "usage", "recalculation")
+
 
 def serve(port: int) -> list[str]:
     """Serve the API. BELS_DATABASE_URL is in the environment."""
@@ -25,9 +27,7 @@ def seed(url: str, opened_households: list[Household]) -> None:
     async def run() -> None:
         async with opened(Settings(database_url=url)) as bels:
             for i in range(0, len(opened_households), 500):
-                await bels.intake.handle(
-                    [message for h in opened_households[i : i + 500] for message in _messages(h)]
-                )
+                await bels.intake.handle([message for h in opened_households[i : i + 500] for message in _messages(h)])
 
     asyncio.run(run())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -24,9 +25,10 @@ from bels.domain.rulebook import Rulebook
 from bels.domain.terms import AccountNumber, Channel, Reason, Word
 from bels.journal.codec import check_texts, decode_events, encode_events
 from bels.journal.entry import Entry
-from bels.journal.journal import Db, Recorded, append, find_messages, read, record_messages
+from bels.journal.journal import Recorded, appended, find_messages, is_known, read, recorded
+from bels.journal.write import Db, Write, run
 from bels.projections.change import Change
-from bels.projections.project import project
+from bels.projections.project import told, touched
 
 logger = logging.getLogger(__name__)
 
@@ -299,7 +301,7 @@ class Intake:
         self._record(batch, 0, message, (), None, Status.PARKED, recorded_at)
         try:
             async with self._pool.acquire() as db:
-                await record_messages(db, batch.recorded)
+                await run(db, recorded(batch.recorded))
         except asyncpg.UniqueViolationError:
             return TryLater("the message is being handled elsewhere")
         except _UNAVAILABLE as unavailable:
@@ -313,9 +315,13 @@ class Intake:
         """Read, decide, write: once. Nothing is written when it fails."""
         async with self._pool.acquire() as db:
             names = [(m.channel.value, _name(m.message_id)) for m in messages]
-            before = {(r.channel, r.message_id): r for r in await find_messages(db, names)}
-            repeats = await _repeats(db, before)
-            batch = _Batch(await self._fold(db, {m.account for m in messages}))
+            accounts = self._known({m.account for m in messages})
+            # Most batches bring nothing that came before and meet nobody: one look tells.
+            repeated, grown = await is_known(db, names, {_plain(n): a.version for n, a in accounts.items()})
+            repeats = await _repeats(db, await find_messages(db, names)) if repeated else {}
+            if grown:
+                await _catch_up(db, accounts)
+            batch = _Batch(accounts)
             recorded_at = self.clock()
             for i, message in enumerate(messages):
                 name = (message.channel, _name(message.message_id))
@@ -398,17 +404,21 @@ class Intake:
         numbers = sorted(batch.entries)
         changes = [Change(batch.accounts[number], tuple(batch.entries[number])) for number in numbers]
         async with db.transaction():
-            await record_messages(db, sorted(batch.recorded, key=lambda r: (r.channel, r.message_id)))
-            if changes:
-                await append(db, (entry for change in changes for entry in change.entries))
-                await project(db, changes, self.rulebook)
-                await notify(db, numbers)
+            messages = recorded(sorted(batch.recorded, key=lambda r: (r.channel, r.message_id)))
+            if not changes:
+                await run(db, messages)
+                return
+            entries = appended(entry for change in changes for entry in change.entries)
+            await run(db, messages, entries, *touched(changes, self.rulebook))
+            await run(db, *told(changes, self.rulebook), notified(numbers))
 
     async def _fold(self, db: Db, numbers: set[str]) -> dict[str, Account]:
-        accounts = {number: self._remembered.get(number) or nobody(number) for number in numbers}
-        for entry in await read(db, {_plain(number): account.version for number, account in accounts.items()}):
-            accounts[entry.account] = evolve(accounts[entry.account], entry.event)
+        accounts = self._known(numbers)
+        await _catch_up(db, accounts)
         return accounts
+
+    def _known(self, numbers: set[str]) -> dict[str, Account]:
+        return {number: self._remembered.get(number) or nobody(number) for number in numbers}
 
     def _remember(self, account: Account) -> None:
         self._remembered[account.number] = account
@@ -452,16 +462,19 @@ _NOTIFIED_MAX = 900
 """Seven-digit numbers that fit one notification of at most 8,000 bytes."""
 
 
-async def notify(db: Db, numbers: Sequence[str]) -> None:
+NOTIFY = "SELECT pg_notify(channel, payload) FROM unnest($1::text[], $2::text[]) AS told (channel, payload)"
+
+
+def notified(numbers: Sequence[str]) -> Write:
     """Tell every listening process, at the commit, which accounts changed."""
     payloads = [",".join(numbers[i : i + _NOTIFIED_MAX]) for i in range(0, len(numbers), _NOTIFIED_MAX)]
-    await db.execute("SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload", CHANGES, payloads)
+    return Write(NOTIFY, [(CHANGES, payload) for payload in payloads])
 
 
 def new_receipt() -> str:
     """Draw a receipt: eight characters that can be dictated, without 0 and O, 1 and I."""
-    number = secrets.randbits(5 * RECEIPT_LENGTH)
-    return "".join(RECEIPT_ALPHABET[number >> 5 * i & 31] for i in range(RECEIPT_LENGTH))
+    number = int.from_bytes(os.urandom(RECEIPT_LENGTH))
+    return "".join([RECEIPT_ALPHABET[number >> shift & 31] for shift in range(0, 5 * RECEIPT_LENGTH, 5)])
 
 
 def digest(raw: str) -> bytes:
@@ -494,15 +507,14 @@ def _status_of(event: Event) -> Status:
     return Status.HELD if isinstance(event, ReadingHeld) else Status.ACCEPTED
 
 
-async def _repeats(
-    db: Db, before: dict[tuple[Channel, str], Recorded]
-) -> dict[tuple[Channel, str], tuple[bytes, Outcome]]:
-    if not before:
-        return {}
-    outcomes = await outcomes_of(db, list(before.values()))
-    return {
-        name: (recorded.content, outcome) for (name, recorded), outcome in zip(before.items(), outcomes, strict=True)
-    }
+async def _catch_up(db: Db, accounts: dict[str, Account]) -> None:
+    for entry in await read(db, {_plain(number): account.version for number, account in accounts.items()}):
+        accounts[entry.account] = evolve(accounts[entry.account], entry.event)
+
+
+async def _repeats(db: Db, before: Sequence[Recorded]) -> dict[tuple[Channel, str], tuple[bytes, Outcome]]:
+    outcomes = await outcomes_of(db, before)
+    return {(r.channel, r.message_id): (r.content, outcome) for r, outcome in zip(before, outcomes, strict=True)}
 
 
 async def outcomes_of(db: Db, recorded: Sequence[Recorded]) -> list[Outcome]:

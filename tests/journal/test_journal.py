@@ -15,8 +15,9 @@ from bels.domain.rulebook import DEFAULT_RULEBOOK
 from bels.intake import Intake, Message
 from bels.journal.codec import MAPPER
 from bels.journal.entry import Entry
-from bels.journal.journal import accounts, append, find_parked, install, next_accounts, read, read_page, sender_key
+from bels.journal.journal import accounts, appended, find_parked, install, next_accounts, read, read_page, sender_key
 from bels.projections import overview, usage
+from bels.journal.write import run
 from bels.projections.project import install_views, retell, views_are_told
 from tests.domain.vectors import vectors
 from tests.supplier import audit, feed, message, numbers, open_household, reading, today, views
@@ -115,7 +116,7 @@ async def test_a_version_is_taken_once(pool: asyncpg.Pool, intake: Intake) -> No
 
     async with pool.acquire() as db:
         with pytest.raises(asyncpg.UniqueViolationError):
-            await append(db, entries[-1:])
+            await run(db, appended(entries[-1:]))
 
     assert await read_all(pool, "1000000") == entries
 

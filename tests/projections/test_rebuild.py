@@ -14,7 +14,8 @@ from bels.domain.rulebook import DEFAULT_RULEBOOK
 from bels.domain.terms import Settlement
 from bels.intake import Intake, Message, Outcome
 from bels.journal.journal import accounts, read
-from bels.projections.project import VIEWS, changes_of, project, retell
+from bels.journal.write import run
+from bels.projections.project import VIEWS, changes_of, retell, told, touched
 from tests.domain.lives import Life, live, lives
 from tests.domain.vectors import rulebook_of, vectors
 from tests.supplier import (
@@ -88,7 +89,8 @@ async def test_entry_by_entry_and_all_at_once_tell_the_same(pool: asyncpg.Pool) 
                     part = [e for c in by_account for e in c.entries[:end]]
                     changes = [c for c in changes_of(part) if len(c.entries) > end - size]
                     news = [type(c)(c.account, c.entries[end - size :]) for c in changes]
-                    await project(db, news, DEFAULT_RULEBOOK)
+                    await run(db, *touched(news, DEFAULT_RULEBOOK))
+                    await run(db, *told(news, DEFAULT_RULEBOOK))
             assert await views(pool) == whole
 
 

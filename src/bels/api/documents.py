@@ -6,11 +6,9 @@ so a document that may run is kept by its text and the next request goes straigh
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
-from dataclasses import MISSING
 from secrets import token_hex
 from typing import Any, TypeGuard, cast
 
@@ -20,7 +18,6 @@ from graphql import (
     Executor,
     GraphQLError,
     GraphQLInputObjectType,
-    GraphQLNonNull,
     GraphQLSchema,
     GraphQLSyntaxError,
     OperationDefinitionNode,
@@ -37,21 +34,20 @@ from graphql import (
 )
 from graphql import ExecutionResult as CoreResult
 from graphql.execution.executor_throwing_on_incremental import ExecutorThrowingOnIncremental
-from graphql.type import is_leaf_type
 from graphql.validation.rules import overlapping_fields_can_be_merged
 from strawberry.exceptions import StrawberryInputCoercionError
 from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.config import StrawberryConfig
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext, StreamResult
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
-from strawberry.types.arguments import InputContext
-from strawberry.types.base import StrawberryMaybe, StrawberryObjectDefinition
+from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.execution import ExecutionContext, ExecutionResult, PreExecutionError
-from strawberry.types.field import StrawberryField
 from strawberry.types.graphql import OperationType
 from strawberry.utils.aio import aclosing
 
+from bels.api.deadlines import Deadlines
 from bels.api.guard import Cost, Limits, OperationMeasure, measure, price, too_much
+from bels.api.plan import Answer, Plan, Planner, execute
 from bels.api.scalars import SCALARS, TEXT_MAX, BadUserInputError, clean_text, clean_variables
 
 ERRORS_MAX = 10
@@ -84,12 +80,26 @@ class RequestError(Exception):
 class Operation:
     """One operation of a document that may run."""
 
-    __slots__ = ("defaults", "document", "introspects", "kind", "limits", "name", "unpriced")
+    __slots__ = (
+        "defaults",
+        "document",
+        "introspects",
+        "is_planned",
+        "kind",
+        "limits",
+        "name",
+        "node",
+        "plan",
+        "unpriced",
+    )
 
     def __init__(self, node: OperationDefinitionNode, document: DocumentNode, found: OperationMeasure, limits: Limits):
         self.name = node.name.value if node.name else None
         self.kind = OperationType(node.operation.value)
+        self.node = node
         self.document = document
+        self.plan: Plan | None = None
+        self.is_planned = False
         self.introspects = found.introspects
         self.limits = limits
         self.unpriced: Cost = found.cost
@@ -269,6 +279,14 @@ class _Executor(ExecutorThrowingOnIncremental):
         return executor
 
 
+async def _interpret(executor: Executor[None]) -> Answer:
+    """Let graphql-core execute an operation that has no plan."""
+    result: Any = executor.execute_operation()
+    if _is_awaitable(result):
+        result = await result
+    return result.data, result.errors
+
+
 def _fresh(context: Any) -> Any:
     # A context lives as long as its socket; loaders and caches may live only as long as one operation or event.
     fresh = getattr(context, "fresh", None)
@@ -296,13 +314,13 @@ class Schema(strawberry.Schema):
         self.limits = limits or Limits()
         self.documents = Documents(self._schema, self.limits, text_max=text_max)
         self.text_max = text_max
-        self.time_s = time_s
+        self._deadlines = Deadlines(time_s)
+        self._planner = Planner(self._schema, self.schema_converter, text_max)
         for each in self._schema.type_map.values():
             if isinstance(each, GraphQLInputObjectType):
                 definition = each.extensions.get("strawberry-definition")
                 # Strawberry keeps oneOf from graphql-core and has a rule of its own, which breaks on undefined variables.
                 each.is_one_of = isinstance(definition, StrawberryObjectDefinition) and definition.is_one_of
-                _build_directly(each)
 
     def find(self, text: object, name: object = None) -> Operation:
         """Find the operation a request names in the document it brings.
@@ -323,20 +341,37 @@ class Schema(strawberry.Schema):
 
         :raises RequestError: the variables do not fit the operation, it costs too much or takes too long.
         """
-        result: Any = self._build(operation, variables, context, root).execute_operation()
-        if _is_awaitable(result):
-            try:
-                async with asyncio.timeout(self.time_s):
-                    result = await result
-            except TimeoutError:
-                message = (
-                    f"The operation took longer than {self.time_s:g} s and was given up; a mutation may have happened."
-                )
-                error = GraphQLError(message, extensions={"code": "OPERATION_TIMED_OUT"})
-                raise RequestError([error], status=503, well_formed=False) from None
-        if result.errors:
-            self._process_errors(result.errors, self._about(context))
-        return ExecutionResult(result.data, result.errors)
+        raw = variables or {}
+        begun = None
+        if not operation.is_planned:
+            self._plan(operation)
+        if operation.plan is not None:
+            begun = operation.plan.run(raw, context, root)
+        if begun is None:
+            work = _interpret(self._build(operation, raw, context, root))
+        else:
+            self._check_cost(operation, raw)
+            work = execute(*begun)
+        try:
+            data, errors = await self._deadlines.within(work)
+        except TimeoutError:
+            taken = f"{self._deadlines.time_s:g} s"
+            message = f"The operation took longer than {taken} and was given up; a mutation may have happened."
+            error = GraphQLError(message, extensions={"code": "OPERATION_TIMED_OUT"})
+            raise RequestError([error], status=503, well_formed=False) from None
+        if errors:
+            self._process_errors(errors, self._about(context))
+        return ExecutionResult(data, errors)
+
+    def _plan(self, operation: Operation) -> None:
+        """Compile the operation at its first execution: what is only validated, or never comes again, need not be."""
+        operation.is_planned = True
+        if not operation.introspects:
+
+            def begin(raw: dict[str, Any], context: Any, root: Any) -> Executor[None]:
+                return self._build(operation, raw, context, root)
+
+            operation.plan = self._planner.plan(operation.node, operation.document, begin)
 
     async def execute(
         self,
@@ -421,10 +456,7 @@ class Schema(strawberry.Schema):
                 clean_variables(given, characters_max=self.text_max)
             except BadUserInputError as error:
                 raise RequestError([error]) from None
-        if operation.unpriced.terms:
-            cost = operation.cost(given)
-            if cost > self.limits.cost:
-                raise RequestError([too_much(f"The operation costs {cost}.", "cost", self.limits.cost, cost)])
+        self._check_cost(operation, given)
         built = _Executor.build(
             self._schema,
             operation.document,
@@ -439,6 +471,12 @@ class Schema(strawberry.Schema):
         if isinstance(built, list):
             raise RequestError([_coded(error, "BAD_USER_INPUT") for error in built])
         return built
+
+    def _check_cost(self, operation: Operation, variables: dict[str, Any]) -> None:
+        if operation.unpriced.terms:
+            cost = operation.cost(variables)
+            if cost > self.limits.cost:
+                raise RequestError([too_much(f"The operation costs {cost}.", "cost", self.limits.cost, cost)])
 
     def _about(self, context: Any) -> ExecutionContext:
         return ExecutionContext(query=None, schema=self, allowed_operations=(), context=context)
@@ -483,31 +521,3 @@ def _is_the_clients(error: GraphQLError) -> bool:
     if isinstance(innermost, StrawberryInputCoercionError):
         return True
     return isinstance(innermost, GraphQLError) and innermost.message.startswith("Argument '")
-
-
-def _build_directly(kind: GraphQLInputObjectType) -> None:
-    """Let an input of plain values build its own object; the general way costs a quarter of a small mutation."""
-    definition = kind.extensions.get("strawberry-definition")
-    if not isinstance(definition, StrawberryObjectDefinition) or definition.from_input is not None:
-        return
-    names: list[tuple[str, str]] = []
-    blanks: list[str] = []
-    for name, field in kind.fields.items():
-        inner = field.type.of_type if isinstance(field.type, GraphQLNonNull) else field.type
-        mine = field.extensions.get("strawberry-definition")
-        if not isinstance(mine, StrawberryField) or not is_leaf_type(inner):
-            return
-        if isinstance(mine.resolve_type(type_definition=definition), StrawberryMaybe):
-            return
-        names.append((name, mine.python_name))
-        if mine.default_value is MISSING and mine.default_factory is MISSING:
-            blanks.append(mine.python_name)
-
-    def build(cls: type, given: Mapping[str, Any], _: InputContext) -> Any:
-        values: dict[str, Any] = dict.fromkeys(blanks)
-        for name, mine in names:
-            if name in given:
-                values[mine] = given[name]
-        return cls(**values)
-
-    definition.from_input = build

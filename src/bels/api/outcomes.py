@@ -22,7 +22,6 @@ from bels.domain.terms import Period
 from bels.intake import Outcome, Preview
 from bels.journal.entry import Entry
 from bels.projections.audit import tell
-from bels.projections.usage import RecalculationRow
 from bels.words import refusal
 
 
@@ -305,7 +304,15 @@ def previewed(preview: Preview, account: str) -> ReadingPreview | ReadingRefused
         mode=closing.mode if closing is not None else None,
         usage=kwh(closing.usage) if closing is not None else [],
         recalculations=[
-            Recalculation.of(RecalculationRow(0, e.posted_in, e.period, e.reason, e.rule, {**e.before}, {**e.after}))
+            Recalculation(
+                entry=0,
+                posted_in=e.posted_in,
+                period=e.period,
+                reason=e.reason,
+                rule=e.rule.value,
+                before=kwh(e.before),
+                after=kwh(e.after),
+            )
             for e in preview.closings
             if isinstance(e, events.UsageRecalculated)
         ],

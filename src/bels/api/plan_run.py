@@ -7,12 +7,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from datetime import date, datetime
 from functools import cached_property
 from types import CoroutineType, GeneratorType
-from typing import Any, Generic, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar
 
 from graphql import (
     Executor,
     FieldNode,
-    GraphQLError,
     GraphQLField,
     GraphQLObjectType,
     GraphQLResolveInfo,
@@ -97,7 +96,7 @@ class Place:
         self.details = [FieldDetails(node, None) for node in nodes]
         self.name = f"{parent.name}.{nodes[0].name.value}"
 
-    def info(self, run: Run, where: Where) -> GraphQLResolveInfo:
+    def info(self, run: Run, where: Where) -> GraphQLResolveInfo[Any]:
         """Give graphql-core's own info of this field."""
         return run.executor().build_resolve_info(self.definition, self.nodes, self.parent, core_path(where))
 
@@ -111,7 +110,7 @@ class Place:
         return run.executor().complete_value(kind, self.details, self.info(run, where), core_path(where), value, None)
 
 
-class PlanInfo(Info[Any, Any], Generic[Slot]):
+class PlanInfo(Info[Any, Any]):
     """What a resolver finds in ``info``: the context at hand, all else from graphql-core when it is asked for."""
 
     def __init__(self, run: Run, place: Place, where: Where, field: StrawberryField) -> None:
@@ -126,7 +125,7 @@ class PlanInfo(Info[Any, Any], Generic[Slot]):
         return self._run.context
 
     @cached_property
-    def _raw_info(self) -> GraphQLResolveInfo:  # type: ignore[override]
+    def _raw_info(self) -> GraphQLResolveInfo[Any]:  # type: ignore[override]
         return self._place.info(self._run, self._where)
 
 
@@ -173,8 +172,3 @@ async def awaited(results: Any, waiting: list[Slot]) -> Any:
 def is_coroutine(value: Any) -> bool:
     """Say whether a completed value is still under way: all such values are coroutines of ours or of graphql-core."""
     return type(value) is CoroutineType
-
-
-def as_error(error: Exception) -> GraphQLError:
-    """Give the error that nulled the whole answer; only located ones rise that far."""
-    return cast("GraphQLError", error)

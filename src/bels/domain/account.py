@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from functools import cached_property
 from typing import Any, assert_never
 
 from bels.domain.events import (
@@ -214,6 +215,15 @@ class Account:
     missed_in_a_row: int = 0
     inspection_due: date | None = None
     links: tuple[Link, ...] = ()
+
+    @cached_property
+    def chains(self) -> Mapping[EntryNumber, tuple[Reading, ...]]:
+        """The actual readings of every meter in order of time, disproved ones included: what is asked most."""
+        chains: dict[EntryNumber, list[Reading]] = {}
+        for reading in self.readings:
+            if reading.status is ReadingStatus.ACCEPTED or reading.status is ReadingStatus.DISPROVED:
+                chains.setdefault(reading.meter, []).append(reading)
+        return {meter: tuple(readings) for meter, readings in chains.items()}
 
     def closed_period(self, period: Period) -> ClosedPeriod | None:
         """Find what stands billed for a period, None when it is not closed or was closed before the account came."""
@@ -454,6 +464,8 @@ def _with(account: Account, **changes: Any) -> Account:
     changed = object.__new__(Account)
     changed.__dict__.update(account.__dict__)
     changed.__dict__.update(changes)
+    if "readings" in changes:
+        changed.__dict__.pop("chains", None)
     return changed
 
 

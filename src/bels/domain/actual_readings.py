@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from bels.domain.account import Account, Meter, Reading
@@ -16,15 +16,12 @@ CONTROL_KINDS = (ReadingKind.CONTROL, ReadingKind.PREVIOUS_WRONG)
 """Readings that rest on an inspector's or operator's word: their difference to the reading before is signed."""
 
 
-def chain(account: Account, meter: EntryNumber, through: Period | None = None) -> list[Reading]:
+def chain(account: Account, meter: EntryNumber, through: Period | None = None) -> Sequence[Reading]:
     """List the actual readings of a meter in order of time, disproved ones included, through a period."""
-    return [
-        r
-        for r in account.readings
-        if r.meter == meter
-        and (r.status is ReadingStatus.ACCEPTED or r.status is ReadingStatus.DISPROVED)
-        and (through is None or r.period <= through)
-    ]
+    readings = account.chains.get(meter, ())
+    if through is None or not readings or readings[-1].period <= through:
+        return readings
+    return [r for r in readings if r.period <= through]
 
 
 def _in_time(reading: Reading) -> tuple[datetime, EntryNumber]:

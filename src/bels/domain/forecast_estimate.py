@@ -16,6 +16,7 @@ from bels.domain.rulebook import Rulebook
 from bels.domain.terms import Kwh, Mode, Period, Reason, Register, Rule
 
 PERIODS_AHEAD = 6
+"""Periods from the open one on that are foretold: silence takes four of them to fall from the average to the norm."""
 
 
 @dataclass(frozen=True, slots=True)

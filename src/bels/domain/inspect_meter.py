@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bels.domain.accept_reading import barred, meter_at, reading_period
 from bels.domain.account import AccessAct, Account, Meter, Reading
 from bels.domain.actual_readings import (
@@ -74,7 +76,7 @@ def take_control_reading(account: Account, command: TakeControlReading, rulebook
     return (taken, *(ReadingDisproved(r.entry, entry) for r in disproved))
 
 
-def _shows_more(readings: list[Reading], command: TakeControlReading, following: Reading, meter: Meter) -> bool:
+def _shows_more(readings: Sequence[Reading], command: TakeControlReading, following: Reading, meter: Meter) -> bool:
     """Say whether a control reading that became known late shows more than a sent or final reading after it."""
     if following.kind in CONTROL_KINDS:
         return False

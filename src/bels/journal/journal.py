@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
 
-from asyncpg import Connection, Record
-from asyncpg.pool import PoolConnectionProxy
+from asyncpg import Record
 
 from bels.domain.terms import Channel
 from bels.journal.codec import MAPPER, to_entry
 from bels.journal.entry import Entry
-
-Db = Connection | PoolConnectionProxy
-"""A connection, plain or from a pool."""
+from bels.journal.write import Db, Write
 
 SCHEMA_LOCK = 0x62656C73
 """The advisory lock under which the schema is installed: several processes may start together."""
@@ -89,20 +86,16 @@ async def read_page(db: Db, account: str, after: int, before: int | None, limit:
     return [to_entry(*row) for row in rows]
 
 
-async def append(db: Db, entries: Iterable[Entry]) -> None:
-    """Append entries, each at the version it names.
+APPEND = """
+INSERT INTO journal (originator_id, originator_version, topic, state)
+SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bytea[])
+"""
 
-    :raises asyncpg.UniqueViolationError: another writer has appended to one of the accounts meanwhile.
-    """
-    rows = [MAPPER.to_stored_event(entry) for entry in entries]
-    await db.execute(
-        "INSERT INTO journal (originator_id, originator_version, topic, state)"
-        " SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bytea[])",
-        [row.originator_id for row in rows],
-        [row.originator_version for row in rows],
-        [row.topic for row in rows],
-        [row.state for row in rows],
-    )
+
+def appended(entries: Iterable[Entry]) -> Write:
+    """Append entries, each at the version it names; a version that is taken is a unique violation."""
+    stored = [MAPPER.to_stored_event(entry) for entry in entries]
+    return Write(APPEND, [(row.originator_id, row.originator_version, row.topic, row.state) for row in stored])
 
 
 _MESSAGE_COLUMNS = "channel, message_id, receipt, account, actor, content, recorded_at, status, first_version, last_version, answer, raw"
@@ -151,39 +144,54 @@ async def find_parked(db: Db, after: tuple[datetime, str] | None, limit: int) ->
     return [_recorded(row) for row in rows]
 
 
-async def record_messages(db: Db, messages: Sequence[Recorded]) -> None:
-    """Record messages with their outcomes.
+RECORD = f"""
+INSERT INTO message ({_MESSAGE_COLUMNS})
+SELECT * FROM unnest(
+    $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::timestamptz[], $8::text[],
+    $9::bigint[], $10::bigint[], $11::bytea[], $12::text[])
+"""
 
-    :raises asyncpg.UniqueViolationError: another writer has recorded one of them meanwhile, or a receipt is taken.
-    """
-    columns = list(
-        zip(
-            *(
-                (
-                    m.channel.value,
-                    m.message_id,
-                    m.receipt,
-                    m.account,
-                    m.actor,
-                    m.content,
-                    m.recorded_at,
-                    m.status,
-                    m.first_version,
-                    m.last_version,
-                    m.answer,
-                    m.raw,
-                )
-                for m in messages
-            ),
-            strict=True,
+
+def recorded(messages: Sequence[Recorded]) -> Write:
+    """Record messages with their outcomes; a name or a receipt that is taken is a unique violation."""
+    rows = [
+        (
+            m.channel.value,
+            m.message_id,
+            m.receipt,
+            m.account,
+            m.actor,
+            m.content,
+            m.recorded_at,
+            m.status,
+            m.first_version,
+            m.last_version,
+            m.answer,
+            m.raw,
         )
+        for m in messages
+    ]
+    return Write(RECORD, rows)
+
+
+KNOWN = """
+SELECT EXISTS (SELECT FROM unnest($1::text[], $2::text[]) AS named (channel, message_id)
+                 JOIN message USING (channel, message_id)) AS messages,
+       EXISTS (SELECT FROM unnest($3::text[], $4::bigint[]) AS wanted (account, version)
+                 JOIN journal ON originator_id = wanted.account AND originator_version = wanted.version + 1) AS entries
+"""
+
+
+async def is_known(db: Db, names: Sequence[tuple[str, str]], after: Mapping[str, int]) -> tuple[bool, bool]:
+    """Say in one look whether any of these messages has come before, and whether any account has newer entries."""
+    row = await db.fetchrow(
+        KNOWN,
+        [channel for channel, _ in names],
+        [message_id for _, message_id in names],
+        list(after.keys()),
+        list(after.values()),
     )
-    await db.execute(
-        f"INSERT INTO message ({_MESSAGE_COLUMNS}) SELECT * FROM unnest("
-        "$1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::timestamptz[], $8::text[],"
-        " $9::bigint[], $10::bigint[], $11::bytea[], $12::text[])",
-        *columns,
-    )
+    return (bool(row["messages"]), bool(row["entries"])) if row is not None else (True, True)
 
 
 NEXT_ACCOUNTS = """

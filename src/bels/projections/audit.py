@@ -12,7 +12,8 @@ from bels.domain.events import Event
 from bels.domain.periods import MOSCOW
 from bels.journal.codec import TOPICS
 from bels.journal.entry import Entry
-from bels.journal.journal import Db, read_page
+from bels.journal.journal import read_page
+from bels.journal.write import Db
 from bels.projections.words import words
 
 _HAPPENED_AT = (

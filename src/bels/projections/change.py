@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ import msgspec
 from bels.domain.account import Account
 from bels.domain.rulebook import Rulebook
 from bels.journal.entry import Entry
-from bels.journal.journal import Db
+from bels.journal.write import Db, Write
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +29,4 @@ def json(value: Any) -> str | None:
     return _encode(value).decode() if value is not None else None
 
 
-async def write(db: Db, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Run a set-based statement whose parameters are the columns of the rows."""
-    if rows:
-        await db.execute(statement, *(list(column) for column in zip(*rows, strict=True)))
-
-
-__all__ = ["Change", "Db", "Rulebook", "json", "write"]
+__all__ = ["Change", "Db", "Rulebook", "Write", "json"]

@@ -13,7 +13,7 @@ from bels.domain.account import Account
 from bels.domain.events import Average
 from bels.domain.forecast_estimate import Silent, forecast_estimate
 from bels.domain.rulebook import Rulebook
-from bels.projections.change import Change, Db, json, write
+from bels.projections.change import Change, Db, Write, json
 
 TABLE = """
 CREATE TABLE estimation (
@@ -45,9 +45,9 @@ ON CONFLICT (account) DO UPDATE SET
 """
 
 
-async def project(db: Db, changes: Sequence[Change], rulebook: Rulebook) -> None:
+def project(changes: Sequence[Change], rulebook: Rulebook) -> list[Write]:
     """Write the row of every changed account. The forecast is told under the rules of the day (docs/decisions/0002)."""
-    await write(db, WRITE, [_row(change.account, rulebook) for change in changes])
+    return [Write(WRITE, [_row(change.account, rulebook) for change in changes])]
 
 
 def _row(account: Account, rulebook: Rulebook) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ from bels.domain.account import Account
 from bels.domain.meter_models import display_of
 from bels.domain.periods import first_day
 from bels.domain.rulebook import Rulebook
-from bels.projections.change import Change, Db, json, write
+from bels.projections.change import Change, Db, Write, json
 
 TABLE = """
 CREATE TABLE overview (
@@ -52,9 +52,9 @@ ON CONFLICT (account) DO UPDATE SET
 """
 
 
-async def project(db: Db, changes: Sequence[Change], rulebook: Rulebook) -> None:
+def project(changes: Sequence[Change], rulebook: Rulebook) -> list[Write]:
     """Write the row of every changed account. The row is also what a rebuild locks, so every append touches it."""
-    await write(db, WRITE, [_row(change) for change in changes])
+    return [Write(WRITE, [_row(change) for change in changes])]
 
 
 def _row(change: Change) -> tuple[Any, ...]:

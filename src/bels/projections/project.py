@@ -9,7 +9,8 @@ from types import ModuleType
 from bels.domain.account import nobody, replay
 from bels.domain.rulebook import Rulebook
 from bels.journal.entry import Entry
-from bels.journal.journal import SCHEMA_LOCK, Db, read
+from bels.journal.journal import SCHEMA_LOCK, read
+from bels.journal.write import Db, Write, run
 from bels.projections import estimation, overview, readings, usage
 from bels.projections.change import Change
 
@@ -17,10 +18,17 @@ VIEWS: tuple[ModuleType, ...] = (overview, estimation, readings, usage)
 """Every view: NAME, TABLE, TABLES and project(). The overview comes first: its rows are the lock of a rebuild."""
 
 
-async def project(db: Db, changes: Sequence[Change], rulebook: Rulebook) -> None:
-    """Bring every view up to these entries; ``changes`` are in order of account, so that writers never deadlock."""
-    for view in VIEWS:
-        await view.project(db, changes, rulebook)
+def touched(changes: Sequence[Change], rulebook: Rulebook) -> list[Write]:
+    """Write the overview of every changed account: the lock of a rebuild, taken before any other view is told."""
+    return overview.project(changes, rulebook)
+
+
+def told(changes: Sequence[Change], rulebook: Rulebook) -> list[Write]:
+    """Bring every other view up to these entries, in a statement that begins after ``touched`` has ended.
+
+    A rebuild may have written the rows anew while ``touched`` waited for it: only a later statement sees them.
+    """
+    return [write for view in VIEWS if view is not overview for write in view.project(changes, rulebook)]
 
 
 async def install_views(db: Db) -> tuple[str, ...]:
@@ -77,7 +85,9 @@ async def retell(db: Db, accounts: Sequence[str], rulebook: Rulebook) -> int:
                 if table != "overview":
                     await db.execute(f"DELETE FROM {table} WHERE account = ANY($1::text[])", numbers)
         entries = await read(db, dict.fromkeys(numbers, 0))
-        await project(db, changes_of(entries), rulebook)
+        changes = changes_of(entries)
+        await run(db, *touched(changes, rulebook))
+        await run(db, *told(changes, rulebook))
         # The row that was locked for an account that has no entry.
         await db.execute("DELETE FROM overview WHERE account = ANY($1::text[]) AND version = 0", numbers)
     return len(entries)

@@ -29,7 +29,7 @@ from bels.domain.events import (
 from bels.domain.rulebook import Rulebook
 from bels.domain.terms import ReadingKind, ReadingStatus, Role
 from bels.journal.entry import Entry
-from bels.projections.change import Change, Db, json, write
+from bels.projections.change import Change, Db, Write, json
 
 TABLE = """
 CREATE TABLE reading (
@@ -54,7 +54,9 @@ CREATE TABLE reading (
     counted_in    text,
     PRIMARY KEY (account, entry)
 ) WITH (fillfactor = 80);
-CREATE INDEX reading_held_idx ON reading (received_at, account, entry) WHERE status = 'HELD';
+-- By the reason, which never changes: an index on the status would make every superseded reading a new index entry.
+CREATE INDEX reading_held_idx ON reading (received_at, account, entry)
+    WHERE reason IN ('LESS_THAN_PREVIOUS', 'IMPLAUSIBLE', 'MORE_THAN_NEXT');
 """
 NAME = "reading"
 TABLES = ("reading",)
@@ -98,7 +100,7 @@ class _Rows:
         return self.rows.setdefault((account, entry), _Row())
 
 
-async def project(db: Db, changes: Sequence[Change], rulebook: Rulebook) -> None:
+def project(changes: Sequence[Change], rulebook: Rulebook) -> list[Write]:
     """Write the readings that entries bring, and what entries say of older ones."""
     batch = _Rows()
     for change in changes:
@@ -110,8 +112,7 @@ async def project(db: Db, changes: Sequence[Change], rulebook: Rulebook) -> None
             updates.append((account, number, row.status, row.kind, row.changed_by, row.counted_in))
         else:
             inserts.append((*row.inserted, row.changed_by, row.counted_in))
-    await write(db, INSERT, inserts)
-    await write(db, UPDATE, updates)
+    return [Write(INSERT, inserts), Write(UPDATE, updates)]
 
 
 def _tell(batch: _Rows, account: Account, entry: Entry) -> None:
@@ -279,7 +280,7 @@ async def held(db: Db, after: tuple[datetime, str, int] | None, limit: int) -> l
     """List held readings of all accounts, oldest first: the operators' queue."""
     at, account, entry = after or (None, None, None)
     rows = await db.fetch(
-        "SELECT * FROM reading WHERE status = 'HELD'"
+        "SELECT * FROM reading WHERE status = 'HELD' AND reason IN ('LESS_THAN_PREVIOUS', 'IMPLAUSIBLE', 'MORE_THAN_NEXT')"
         " AND ($1::timestamptz IS NULL OR (received_at, account, entry) > ($1, $2::text, $3::bigint))"
         " ORDER BY received_at, account, entry LIMIT $4",
         at,

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bels.domain.terms import Word
-from bels.journal.journal import Db, Recorded, find_receipt
+from bels.journal.journal import Recorded, find_receipt
+from bels.journal.write import Db
 from bels.projections import readings
 from bels.projections.readings import ReadingRow
 

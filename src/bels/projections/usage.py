@@ -11,7 +11,7 @@ import msgspec
 
 from bels.domain.events import Average, Norm, PeriodCarriedOver, PeriodClosed, UsageLine, UsageRecalculated
 from bels.domain.rulebook import Rulebook
-from bels.projections.change import Change, Db, json, write
+from bels.projections.change import Change, Db, Write, json
 
 TABLE = """
 CREATE TABLE usage (
@@ -67,7 +67,7 @@ UPDATE usage SET stands = changed.stands
 """
 
 
-async def project(db: Db, changes: Sequence[Change], rulebook: Rulebook) -> None:
+def project(changes: Sequence[Change], rulebook: Rulebook) -> list[Write]:
     """Write the closed periods and the recalculations that entries bring."""
     closed: dict[tuple[str, str], list[Any]] = {}
     recalculated: list[tuple[Any, ...]] = []
@@ -125,9 +125,11 @@ async def project(db: Db, changes: Sequence[Change], rulebook: Rulebook) -> None
                     ]  # fmt: skip
                 case _:
                     pass
-    await write(db, INSERT, [tuple(row) for row in closed.values()])
-    await write(db, RECALCULATED, recalculated)
-    await write(db, STANDS, [(account, period, after) for (account, period), after in stands.items()])
+    return [
+        Write(INSERT, [tuple(row) for row in closed.values()]),
+        Write(RECALCULATED, recalculated),
+        Write(STANDS, [(account, period, after) for (account, period), after in stands.items()]),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
