@@ -142,8 +142,8 @@ def test_an_import_bills_every_period_that_was_over_at_its_last_reading(database
     assert said == {
         "account": "1000101",
         "periods": [
-            {"period": "2024-03", "mode": "METERED", "usage_kwh": dict(half_peak=0, night=0, peak=0), "recalculations": []},
-            {"period": "2024-04", "mode": "METERED", "usage_kwh": dict(half_peak=103, night=59, peak=92), "recalculations": []},
+            {"period": "2024-03", "mode": "METERED", "usage_kwh": {"half_peak": 0, "night": 0, "peak": 0}, "recalculations": []},
+            {"period": "2024-04", "mode": "METERED", "usage_kwh": {"half_peak": 103, "night": 59, "peak": 92}, "recalculations": []},
             {"period": "2024-05", "mode": "NORMATIVE", "usage_kwh": {"total": 138}, "recalculations": []},
         ],
         "estimation": {"mode": "NORMATIVE", "missed_in_a_row": 1},
@@ -352,8 +352,10 @@ def test_an_import_that_is_killed_and_run_again_equals_one_run(
     database: str, other_database: str, tmp_path: Path
 ) -> None:
     accounts, readings = town(tmp_path, accounts=300, months=12)
-    command = [BELS, "import", accounts, readings, "--close-through", "2025-03"]
-    stopped = subprocess.Popen(command, env=environment(database), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = ("import", str(accounts), str(readings), "--close-through", "2025-03")
+    stopped = subprocess.Popen(
+        [BELS, *command], env=environment(database), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
     async def kill_in_the_middle() -> int:
         db = await asyncpg.connect(database)
@@ -370,14 +372,28 @@ def test_an_import_that_is_killed_and_run_again_equals_one_run(
 
     assert asyncio.run(kill_in_the_middle())
     assert stopped.wait() == -signal.SIGKILL
-    again = bels(*command[1:], env=environment(database))
+    again = bels(*command, env=environment(database))
     assert again.returncode == 0, again.stdout + again.stderr
-    once = bels(*command[1:], env=environment(other_database))
+    once = bels(*command, env=environment(other_database))
     assert once.returncode == 0, once.stderr
     assert asyncio.run(views(database, without=tuple(NOT_COMPARED))) == asyncio.run(
         views(other_database, without=tuple(NOT_COMPARED))
     )
     assert statement_of("2000007", environment(database)) == statement_of("2000007", environment(other_database))
+
+
+def test_an_import_that_is_told_to_stop_says_how_to_go_on(database: str, tmp_path: Path) -> None:
+    accounts, readings = town(tmp_path, accounts=300, months=24)
+    command: list[str | Path] = [BELS, "import", accounts, readings]
+    with subprocess.Popen(command, env=environment(database), stderr=subprocess.PIPE, text=True) as stopped:
+        assert stopped.stderr is not None
+        assert stopped.stderr.readline().startswith("check: 100 %")
+        time.sleep(0.7)
+        stopped.send_signal(signal.SIGTERM)
+        said = stopped.stderr.read()
+        assert stopped.wait() == 130
+    assert said.splitlines()[-1] == "bels: stopped; run the same command again to go on"
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize("settlement", list(Settlement))

@@ -11,16 +11,15 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bels import closing, demo, importing, rebuilding, serving, statement
+from bels import closing, importing, rebuilding, serving, statement
 from bels.app import AppError, Bels, opened
-from bels.closing import Closed
+from bels.demo import load as demo
 from bels.domain.periods import over_at, period
 from bels.domain.rulebook import DEFAULT_RULEBOOK, Rulebook
-from bels.domain.terms import Mode, Period, Settlement
+from bels.domain.terms import Period, Settlement
 from bels.embedded import EmbeddedPostgresError
 from bels.import_files import ACCOUNT_COLUMNS, READING_COLUMNS, ImportFileError
 from bels.intake import TryLater, utc_now
@@ -94,7 +93,7 @@ def main() -> NoReturn:
     except BrokenPipeError:
         # Whoever reads us has enough. The interpreter must not find out again when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(DONE)
+        sys.exit(PARTLY)
 
 
 def _complain(sentence: str) -> None:
@@ -120,13 +119,15 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = command("serve", "Serve GraphQL and the channels on this machine", _serve)
     serve.add_argument("--host", help="loopback address to listen on (default BELS_HOST or 127.0.0.1)")
-    serve.add_argument("--port", type=_port, help="port to listen on (default BELS_PORT or 8000)")
+    serve.add_argument("--port", type=_whole(1, 65_535), help="port to listen on (default BELS_PORT or 8000)")
     serve.add_argument("--demo", action="store_true", help="load the demonstration town first if there are no accounts")
     command("install", "Make or upgrade the database", _install)
     imported = command("import", "Import accounts and readings from CSV files", _import, IMPORT_HELP)
     imported.add_argument("accounts", type=Path, metavar="accounts.csv")
     imported.add_argument("readings", type=Path, metavar="readings.csv")
-    imported.add_argument("--close-through", type=_period, metavar="YYYY-MM", help="close every period through this one")
+    imported.add_argument(
+        "--close-through", type=_period, metavar="YYYY-MM", help="close every period through this one"
+    )
     imported.add_argument(
         "--settlement",
         choices=SETTLEMENTS,
@@ -139,8 +140,10 @@ def _parser() -> argparse.ArgumentParser:
     said.add_argument("--json", action="store_true", help="print JSON")
     command("rebuild", "Tell all views again from the journal, while bels serves", _rebuild)
     town = command("demo", "Load the demonstration town into an empty database", _demo)
-    town.add_argument("--accounts", type=_count, default=demo.ACCOUNTS, help=f"how many (default {demo.ACCOUNTS})")
-    town.add_argument("--months", type=_count, default=demo.MONTHS, help=f"of history (default {demo.MONTHS})")
+    town.add_argument(
+        "--accounts", type=_whole(1, 100_000), default=demo.ACCOUNTS, help=f"how many (default {demo.ACCOUNTS})"
+    )
+    town.add_argument("--months", type=_whole(2, 240), default=demo.MONTHS, help=f"of history (default {demo.MONTHS})")
     town.add_argument("--seed", type=int, default=demo.SEED, help=f"of the town's chance (default {demo.SEED})")
     town.add_argument("--list", action="store_true", help="list the accounts to try, with their situations")
     schema = command("schema", "Print the GraphQL schema", _schema)
@@ -155,26 +158,30 @@ def _period(text: str) -> Period:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65_535):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 65535")
-    return int(text)
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
+        return int(text)
 
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 100_000):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 100000")
-    return int(text)
+    return read
 
 
 def _run(main: Coroutine[Any, Any, int]) -> int:
-    """Run a command in uvloop; SIGTERM stops it as Ctrl-C does."""
+    """Run a command in uvloop; SIGTERM stops it as Ctrl-C does, which leaves everything in order."""
     import uvloop
 
-    # asyncio.Runner turns this into the cancelling of the command, which leaves everything in order.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    async def stoppable() -> int:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None  # noqa: S101 - for the type checker
+        signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(task.cancel))
+        return await main
+
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main)
+        try:
+            return runner.run(stoppable())
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
 
 
 @asynccontextmanager
@@ -191,7 +198,7 @@ async def _retell(bels: Bels) -> tuple[int, int]:
     async with bels.pool.acquire() as db:
         count = await overview.count(db)
     with progress("rebuild", count, "accounts") as bar:
-        return await rebuilding.rebuild(bels, bar)
+        return await rebuilding.rebuild(bels, count, bar)
 
 
 def _settings() -> Settings:
@@ -215,7 +222,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     async def run() -> int:
         async with _ready(settings) as bels:
             if arguments.demo:
-                await _load_town(bels, demo.Town())
+                print((await demo.load(bels, demo.ACCOUNTS, demo.MONTHS, demo.SEED)).said, flush=True)
             await serving.serve(bels, listening, lambda url: print(serving.greeting(url), flush=True))
         return DONE
 
@@ -252,20 +259,11 @@ def _import(arguments: argparse.Namespace) -> int:
         _run(run())
     finally:
         job.close()
-    done = job.done
-    print(f"Accounts opened: {done.accounts:,}" + (f", here before: {done.accounts_repeated:,}" if done.accounts_repeated else ""))
-    print(f"Readings accepted: {done.readings:,}" + (f", here before: {done.readings_repeated:,}" if done.readings_repeated else ""))
-    if done.held_count:
-        print(f"Readings on check (HELD), an operator decides: {done.held_count:,}")
-        for line in done.held:
-            print(f"  {line}")
-        if done.held_count > len(done.held):
-            print(f"  and {done.held_count - len(done.held):,} more")
-    _print_closed(done.closed)
+    print("\n".join(job.done.summary()))
     for rejects in (job.accounts.rejects, job.readings.rejects):
         if len(rejects):
             print(f"Rows not imported: {len(rejects):,}, see {rejects.path}")
-    wrong = len(job.accounts.rejects) + len(job.readings.rejects) + done.closed.refusals.total()
+    wrong = len(job.accounts.rejects) + len(job.readings.rejects) + job.done.closed.refusals.total()
     return PARTLY if wrong else DONE
 
 
@@ -277,23 +275,12 @@ def _close(arguments: argparse.Namespace) -> int:
             async with bels.pool.acquire() as db:
                 count = await overview.count_to_close(db, arguments.period)
             with progress("close", count, "accounts") as bar:
-                closed = await closing.close_through(bels, arguments.period, bar)
+                closed = await closing.close_through(bels, arguments.period, count, bar)
         print(f"Accounts with periods to close: {closed.accounts:,}")
-        _print_closed(closed)
+        print("\n".join(closed.summary()))
         return PARTLY if closed.refusals else DONE
 
     return _run(run())
-
-
-def _print_closed(closed: Closed) -> None:
-    print(f"Periods closed: {closed.modes.total():,}")
-    modes = [mode.value for mode in Mode if any(mode.value == told for _, told in closed.modes)]
-    if modes:
-        print("  " + "period   " + "".join(f"{mode:>21}" for mode in modes))
-        for p in sorted({p for p, _ in closed.modes}):
-            print(f"  {p}  " + "".join(f"{closed.modes[p, mode]:>21,}" for mode in modes))
-    for reason, count in closed.refusals.most_common():
-        print(f"Closings refused, {reason}: {count:,} (the first: {closed.examples[reason]})")
 
 
 def _statement(arguments: argparse.Namespace) -> int:
@@ -325,23 +312,16 @@ def _demo(arguments: argparse.Namespace) -> int:
     if arguments.list:
         print(demo.listing())
         return DONE
-    town = demo.Town(arguments.accounts, arguments.months, arguments.seed)
 
     async def run() -> int:
         async with _ready(_settings()) as bels:
-            if not await _load_town(bels, town):
-                raise CliError("the database has accounts that are not the demonstration town's: nothing is loaded")
+            loaded = await demo.load(bels, arguments.accounts, arguments.months, arguments.seed)
+        if not loaded.ours:
+            raise CliError(f"{loaded.said} Nothing is loaded: set BELS_DATA_DIR to another folder.")
+        print(loaded.said)
         return DONE
 
     return _run(run())
-
-
-async def _load_town(bels: Bels, town: demo.Town) -> bool:
-    with progress("demo", 0, "messages") as bar:
-        loaded = await demo.load(bels, town, bar)
-    if loaded.said:
-        print(loaded.said, flush=True)
-    return loaded.ours
 
 
 def _schema(arguments: argparse.Namespace) -> int:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -13,27 +12,25 @@ from bels.app import Bels
 from bels.domain.commands import ClosePeriod
 from bels.domain.events import CommandRefused, PeriodClosed
 from bels.domain.periods import after, shift
-from bels.domain.terms import Channel, Period
-from bels.intake import Message, Outcome, Status, TryLater
+from bels.domain.terms import Channel, Mode, Period
+from bels.intake import Message, Outcome, Status
 from bels.progress import Progress
 from bels.projections import overview
+from bels.workers import Tools, handled, spread
 
 ACTOR = "closing"
-ACCOUNTS_OF_PAGE = 500
-WRITERS = 3
-"""Batches under way at the same time: while PostgreSQL writes one, the next is decided."""
-
-TRIES_MAX = 30
-TRY_AGAIN_S = 1.0
+ACCOUNTS_OF_PAGE = 1000
+ACCOUNTS_ALONE_MAX = 5000
+"""So few accounts are closed sooner than other processes start."""
 
 
 @dataclass(slots=True)
 class Closed:
-    """What closings led to: (period, mode) and reasons of refusals, counted; accounts that could not be closed."""
+    """What closings led to: (period, mode) and reasons of refusals, counted; an example of each reason."""
 
+    accounts: int = 0
     modes: Counter[tuple[str, str]] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)
-    accounts: int = 0
     examples: dict[str, str] = field(default_factory=dict)
 
     def count(self, outcome: Outcome, period: str) -> None:
@@ -45,7 +42,38 @@ class Closed:
         refused = next((e for e in outcome.events if isinstance(e, CommandRefused)), None)
         reason = refused.reason.value if refused is not None else Status.PARKED.value
         self.refusals[reason] += 1
-        self.examples.setdefault(reason, f"{outcome.account}, {period}")
+        self.examples.setdefault(reason, f"account {outcome.account}, {period}")
+
+    def add(self, other: Closed) -> None:
+        """Count what another part of the work led to."""
+        self.accounts += other.accounts
+        self.modes += other.modes
+        self.refusals += other.refusals
+        self.examples = other.examples | self.examples
+
+    def summary(self) -> list[str]:
+        """Say in lines what was closed, how, and what was refused."""
+        lines = [f"Periods closed: {self.modes.total():,}"]
+        modes = [mode.value for mode in Mode if any(mode.value == told for _, told in self.modes)]
+        if modes:
+            lines.append("  period " + "".join(f"{mode:>21}" for mode in modes))
+        lines += [
+            f"  {period}" + "".join(f"{self.modes[period, mode]:>21,}" for mode in modes)
+            for period in sorted({period for period, _ in self.modes})
+        ]
+        return lines + [
+            f"Closings refused, {reason}: {count:,} (the first: {self.examples[reason]})"
+            for reason, count in self.refusals.most_common()
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some accounts that have periods to close."""
+
+    numbers: tuple[str, ...]
+    through: Period
+    run: str
 
 
 def new_run() -> str:
@@ -65,77 +93,46 @@ def closing(account: str, period: Period, closed_at: datetime, run: str) -> Mess
     )
 
 
-async def close_through(bels: Bels, period: Period, progress: Progress) -> Closed:
-    """Close every open period of every account through ``period``; ``progress`` counts accounts.
+async def close_through(bels: Bels, period: Period, count: int, progress: Progress) -> Closed:
+    """Close every open period of every account through ``period``, of some ``count`` accounts.
 
     :raises TryLater: the database cannot be reached; do it again, what is closed is closed.
     """
-    run, closed = new_run(), Closed()
-    pages = _pages(bels, period)
+    closed = Closed()
 
-    async def write() -> None:
-        async for page in pages:
-            await _close_page(bels, period, page, run, closed)
-            closed.accounts += len(page)
-            progress.update(len(page))
+    def done(part: Closed) -> None:
+        closed.add(part)
+        progress.update(part.accounts)
 
-    await together(write() for _ in range(WRITERS))
+    await spread(bels, close_page, _pages(bels, period), done, alone=count <= ACCOUNTS_ALONE_MAX)
     return closed
 
 
-class _pages:  # noqa: N801 - used like a generator; an async generator cannot be shared by two writers
-    """Give the pages of accounts that have something to close, to whichever writer asks."""
-
-    def __init__(self, bels: Bels, period: Period) -> None:
-        self._bels, self._period, self._after = bels, period, ""
-        self._turn = asyncio.Lock()
-
-    def __aiter__(self) -> AsyncIterator[list[str]]:
-        return self
-
-    async def __anext__(self) -> list[str]:
-        async with self._turn, self._bels.pool.acquire() as db:
-            found = await overview.to_close(db, self._period, self._after, ACCOUNTS_OF_PAGE)
+async def _pages(bels: Bels, through: Period) -> AsyncIterator[Page]:
+    run, last = new_run(), ""
+    while True:
+        async with bels.pool.acquire() as db:
+            found = await overview.to_close(db, through, last, ACCOUNTS_OF_PAGE)
         if not found:
-            raise StopAsyncIteration
-        self._after = found[-1][0]
-        return [number for number, _ in found]
+            return
+        last = found[-1][0]
+        yield Page(tuple(number for number, _ in found), through, run)
 
 
-async def _close_page(bels: Bels, through: Period, numbers: Sequence[str], run: str, closed: Closed) -> None:
-    async with bels.pool.acquire() as db:
-        accounts = await overview.find(db, numbers)
+async def close_page(tools: Tools, page: Page) -> Closed:
+    """Close every open period of some accounts."""
+    async with tools.pool.acquire() as db:
+        accounts = await overview.find(db, page.numbers)
     messages: list[Message] = []
     periods: list[Period] = []
-    now = bels.intake.clock()
-    for account in accounts.values():
-        last = min(through, Period(account.last_period)) if account.last_period is not None else through
+    now = tools.intake.clock()
+    for number in page.numbers:
+        account = accounts[number]
+        last = min(page.through, Period(account.last_period)) if account.last_period is not None else page.through
         for period in after(shift(Period(account.next_period), -1), last):
-            messages.append(closing(account.account, period, now, run))
+            messages.append(closing(number, period, now, page.run))
             periods.append(period)
-    for outcome, period in zip(await handled(bels, messages), periods, strict=True):
+    closed = Closed(len(accounts))
+    for outcome, period in zip(await handled(tools, messages), periods, strict=True):
         closed.count(outcome, period)
-
-
-async def handled(bels: Bels, messages: Sequence[Message]) -> list[Outcome]:
-    """Handle messages, again while the database is away for a moment.
-
-    :raises TryLater: it stays away.
-    """
-    for _ in range(TRIES_MAX):
-        try:
-            return await bels.intake.handle(messages)
-        except TryLater:
-            await asyncio.sleep(TRY_AGAIN_S)
-    return await bels.intake.handle(messages)
-
-
-async def together(works: Iterable[object]) -> None:
-    """Do some work at the same time; when one fails or is stopped, all are."""
-    tasks = [asyncio.ensure_future(work) for work in works]  # type: ignore[arg-type]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    return closed

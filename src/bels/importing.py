@@ -7,19 +7,19 @@ stopped is run again, what is stored gives its first answer, and closed periods 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
 
 from bels.app import Bels
-from bels.closing import WRITERS, Closed, closing, handled, new_run, together
+from bels.closing import Closed, closing, new_run
 from bels.domain.accept_reading import reading_period
 from bels.domain.commands import InstallMeter, OpenAccount, SubmitReading
-from bels.domain.events import CommandRefused, ReadingHeld, ReadingRefused
-from bels.domain.periods import index_of, over_at, period_at, shift
+from bels.domain.events import AccountOpened, CommandRefused, ReadingHeld, ReadingRefused
+from bels.domain.periods import after, months_between, over_at, period_of, shift
+from bels.domain.rulebook import Rulebook
 from bels.domain.terms import Channel, Period, Reason, Register, Role
 from bels.import_files import AccountRow, AccountsFile, ReadingRow, ReadingsFile, RowError
 from bels.intake import BATCH_MAX, Message, Outcome, Status, digest
@@ -27,11 +27,13 @@ from bels.journal.journal import find_messages
 from bels.progress import Progress
 from bels.projections import overview
 from bels.projections.overview import OverviewRow
+from bels.workers import Tools, handled, spread
 
 ACTOR = "import"
 HELD_LISTED_MAX = 20
-ACCOUNTS_OF_CHUNK_MAX = 500
 VALUES_NAMED_MAX = 80
+MESSAGES_ALONE_MAX = 5000
+"""So few messages are handled sooner than other processes start."""
 
 _ROLES = {
     Channel.REMOTE: Role.REMOTE,
@@ -44,32 +46,68 @@ _ROLES = {
 
 @dataclass(slots=True)
 class Imported:
-    """What an import led to, in rows."""
+    """What an import led to, in rows; ``refused_*`` are rows that were not imported: line or account, reason, detail."""
 
+    seen: int = 0
     accounts: int = 0
     accounts_repeated: int = 0
     readings: int = 0
     readings_repeated: int = 0
     held_count: int = 0
     held: list[str] = field(default_factory=list)
-    refused: Counter[str] = field(default_factory=Counter)
     closed: Closed = field(default_factory=Closed)
+    refused_accounts: list[tuple[AccountRow, str, str]] = field(default_factory=list)
+    refused_readings: list[tuple[ReadingRow, str, str]] = field(default_factory=list)
+
+    def add(self, other: Imported) -> None:
+        """Count what another part of the work led to."""
+        self.seen += other.seen
+        self.accounts += other.accounts
+        self.accounts_repeated += other.accounts_repeated
+        self.readings += other.readings
+        self.readings_repeated += other.readings_repeated
+        self.held_count += other.held_count
+        self.held = (self.held + other.held)[:HELD_LISTED_MAX]
+        self.closed.add(other.closed)
+
+    def summary(self) -> list[str]:
+        """Say in lines what the import led to."""
+        lines = [
+            f"Accounts opened: {self.accounts:,}{_here_before(self.accounts_repeated)}",
+            f"Readings accepted: {self.readings:,}{_here_before(self.readings_repeated)}",
+        ]
+        if self.held_count:
+            lines.append(f"Readings on check (HELD), an operator decides: {self.held_count:,}")
+            lines += [f"  {held}" for held in self.held]
+            if self.held_count > len(self.held):
+                lines.append(f"  and {self.held_count - len(self.held):,} more")
+        return lines + self.closed.summary()
 
 
-@dataclass(slots=True)
-class _Chunk:
-    """Messages of some accounts, and what each of them stands for in the files."""
+def _here_before(count: int) -> str:
+    return f" (and {count:,} were here before)" if count else ""
 
-    messages: list[Message] = field(default_factory=list)
-    sources: list[AccountRow | ReadingRow | Period] = field(default_factory=list)
 
-    def add(self, message: Message, source: AccountRow | ReadingRow | Period) -> None:
-        self.messages.append(message)
-        self.sources.append(source)
+@dataclass(frozen=True, slots=True)
+class AccountRows:
+    """Everything that the files say of one account; its readings in order of time."""
+
+    number: str
+    row: AccountRow | None
+    readings: list[ReadingRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some accounts to import, and through which period to close them."""
+
+    accounts: list[AccountRows]
+    through: Period | None
+    run: str
 
 
 class Import:
-    """An import under way: both files checked, nothing stored yet.
+    """An import under way: both files are open, nothing is stored yet.
 
     :raises ImportFileError: a file is not what it should be.
     """
@@ -102,7 +140,7 @@ class Import:
         """Give the last period that was over when the last reading of the file was received."""
         if self.readings.last_at is None:
             return None
-        return shift(reading_month(self.readings.last_at), -1)
+        return shift(period_of(self.readings.last_at, 31), -1)
 
     def count(self) -> int:
         """Count the accounts that the files name."""
@@ -113,142 +151,142 @@ class Import:
 
         :raises TryLater: the database cannot be reached; import the same files again.
         """
-        chunks = self._chunks(through)
 
-        async def write() -> None:
-            for numbers in chunks:
-                await self._store(bels, numbers, through)
-                progress.update(len(numbers))
+        def done(part: Imported) -> None:
+            self.done.add(part)
+            for account, reason, detail in part.refused_accounts:
+                self.accounts.reject(account, reason, detail)
+            for reading, reason, detail in part.refused_readings:
+                self.readings.reject(reading, reason, detail)
+            progress.update(part.seen)
 
-        await together(write() for _ in range(WRITERS))
+        alone = self.count() + 2 * len(self.readings) < MESSAGES_ALONE_MAX
+        await spread(bels, store, self._chunks(through), done, alone)
 
-    def _chunks(self, through: Period | None) -> Iterator[list[int]]:
-        """Give accounts in such groups that a group's messages fill a batch or more."""
-        chunk: list[int] = []
+    def _chunks(self, through: Period | None) -> Iterator[Chunk]:
+        """Give accounts in such groups that the messages of a group fill a batch and no more."""
+        chunk: list[AccountRows] = []
         messages = 0
         for number in sorted({*self.accounts.numbers(), *self.readings.numbers()}):
-            # As many closings as readings, as a guess: what does not fit one batch takes another one.
-            coming = 2 + 2 * self.readings.count(number)
-            if chunk and (messages + coming > BATCH_MAX or len(chunk) >= ACCOUNTS_OF_CHUNK_MAX):
-                yield chunk
+            row, readings = self.accounts.find(number, self._now), self.readings.of(number)
+            since = row.opened_at if row is not None else readings[0].received_at
+            closings = months_between(period_of(since), through) + 1 if through is not None else 0
+            coming = 2 + len(readings) + max(0, closings)
+            if chunk and messages + coming > BATCH_MAX:
+                yield Chunk(chunk, through, self._run)
                 chunk, messages = [], 0
-            chunk.append(number)
+            chunk.append(AccountRows(f"{number:07d}", row, readings))
             messages += coming
         if chunk:
-            yield chunk
+            yield Chunk(chunk, through, self._run)
 
-    async def _store(self, bels: Bels, numbers: Sequence[int], through: Period | None) -> None:
-        rows = {f"{n:07d}": self.accounts.find(n, self._now) for n in numbers}
-        async with bels.pool.acquire() as db:
-            known = await overview.find(db, list(rows))
-            names = [(Channel.MIGRATION.value, _opening_id(n)) for n in known if rows[n] is not None]
-            opened = {r.account: r.content for r in await find_messages(db, names)} if names else {}
-        chunk = _Chunk()
-        for number, row in rows.items():
-            self._add_account(bels, chunk, number, row, known.get(number), opened, through)
-        outcomes = await handled(bels, chunk.messages)
-        for outcome, source in zip(outcomes, chunk.sources, strict=True):
-            self._count(outcome, source)
 
-    def _add_account(
-        self,
-        bels: Bels,
-        chunk: _Chunk,
-        number: str,
-        row: AccountRow | None,
-        known: OverviewRow | None,
-        opened: Mapping[str, bytes],
-        through: Period | None,
-    ) -> None:
-        if row is not None and known is not None and opened.get(number) != digest(row.raw):
-            detail = "another row was imported for it" if number in opened else "it was not opened by an import"
-            self.accounts.reject(row, Reason.ACCOUNT_EXISTS.value, f"account {number} exists already: {detail}")
+async def store(tools: Tools, chunk: Chunk) -> Imported:
+    """Feed all messages of some accounts.
+
+    :raises TryLater: the database cannot be reached; do it again.
+    """
+    async with tools.pool.acquire() as db:
+        known = await overview.find(db, [account.number for account in chunk.accounts])
+        names = [(Channel.MIGRATION.value, _opening_id(number)) for number in known]
+        opened = {r.account: r.content for r in await find_messages(db, names)} if names else {}
+    done = Imported(seen=len(chunk.accounts))
+    feed: list[tuple[Message, AccountRow | ReadingRow | Period]] = []
+    for account in chunk.accounts:
+        row, before = account.row, known.get(account.number)
+        if row is not None and before is not None and opened.get(row.number) != digest(row.raw):
+            detail = "another row was imported for it" if row.number in opened else "it was not opened by an import"
+            done.refused_accounts.append((row, Reason.ACCOUNT_EXISTS.value, f"the account exists already: {detail}"))
             row = None
-        if row is not None:
-            chunk.add(_opening(row), row)
-            chunk.add(_installation(row), row)
-        if row is None and known is None:
-            for reading in self.readings.of(int(number)):
-                self._reject(reading, Reason.UNKNOWN_ACCOUNT.value, f"account {number} is in neither file nor database")
-            return
-        opened_at = row.opened_at if row is not None else known.opened_at if known is not None else None
-        registers = _registers(row, known)
-        if known is not None:
-            first = Period(known.next_period)
-        else:
-            assert opened_at is not None
-            first = reading_period(opened_at, bels.intake.rulebook)
-        last = through or Period("")
-        if known is not None and known.last_period is not None:
-            last = min(last, Period(known.last_period))
-        closings = range(index_of(first), index_of(last) + 1) if last and first <= last else range(0)
-        ends = iter([(over_at(period_at(i)), period_at(i)) for i in closings])
-        end = next(ends, None)
-        for reading in self.readings.of(int(number)):
-            at = reading.received_at
-            while end is not None and end[0] <= at:
-                chunk.add(closing(number, end[1], end[0], self._run), end[1])
-                end = next(ends, None)
-            try:
-                chunk.add(_reading(reading, at, opened_at, registers), reading)
-            except RowError as error:
-                self._reject(reading, error.reason, error.detail)
-        while end is not None:
-            chunk.add(closing(number, end[1], end[0], self._run), end[1])
-            end = next(ends, None)
-
-    def _count(self, outcome: Outcome, source: AccountRow | ReadingRow | Period) -> None:
-        if isinstance(source, str):
-            self.done.closed.count(outcome, source)
+        opened_at = row.opened_at if row is not None else before.opened_at if before is not None else None
+        if opened_at is None:
+            detail = "the account is neither in accounts.csv nor in the database"
+            done.refused_readings += [(r, Reason.UNKNOWN_ACCOUNT.value, detail) for r in account.readings]
+            continue
+        feed += _messages(account, row, before, opened_at, chunk, tools.intake.rulebook, done)
+    outcomes = await handled(tools, [message for message, _ in feed])
+    for outcome, (_, source) in zip(outcomes, feed, strict=True):
+        if isinstance(source, AccountRow):
+            _count_account(done, outcome, source)
         elif isinstance(source, ReadingRow):
-            self._count_reading(outcome, source)
-        elif outcome.status is not Status.ACCEPTED:
-            refused = next((e for e in outcome.events if isinstance(e, CommandRefused)), None)
-            reason = refused.reason.value if refused is not None else outcome.status.value
-            self.accounts.reject(source, reason, f"refused by {refused.command if refused is not None else 'bels'}")
-        elif outcome.repeated:
-            self.done.accounts_repeated += isinstance_of_opening(outcome)
+            _count_reading(done, outcome, source)
         else:
-            self.done.accounts += isinstance_of_opening(outcome)
-
-    def _count_reading(self, outcome: Outcome, row: ReadingRow) -> None:
-        self.done.readings_repeated += outcome.repeated
-        match outcome.status:
-            case Status.ACCEPTED:
-                self.done.readings += not outcome.repeated
-            case Status.HELD:
-                self.done.held_count += 1
-                if len(self.done.held) < HELD_LISTED_MAX:
-                    held = next(e for e in outcome.events if isinstance(e, ReadingHeld))
-                    previous = "|".join(str(value) for value in (held.previous or {}).values())
-                    self.done.held.append(
-                        f"line {row.line}: {row.number} {held.reason.value} {row.values}, previous {previous}"
-                        + (f", {sum(held.delta.values())} kWh of {held.limit}" if held.limit is not None else "")
-                    )
-            case Status.REFUSED:
-                refused = next(e for e in outcome.events if isinstance(e, ReadingRefused))
-                expected = f"the meter shows {'|'.join(refused.expected)}" if refused.expected else ""
-                digits = f" of {refused.capacity} digits" if refused.capacity is not None else ""
-                detail = f"; said: {refused.detail}" if refused.detail is not None else ""
-                self._reject(row, refused.reason.value, f"{expected}{digits}{detail}".strip("; "))
-            case Status.PARKED:
-                self._reject(row, outcome.status.value, f"waits for an operator, receipt {outcome.receipt}")
-
-    def _reject(self, row: ReadingRow, reason: str, detail: str) -> None:
-        self.done.refused[reason] += 1
-        self.readings.reject(row, reason, detail)
+            done.closed.count(outcome, source)
+    return done
 
 
-def reading_month(at: datetime) -> Period:
-    """Give the calendar month of a moment, in Moscow."""
-    from bels.domain.periods import period_of
+def _messages(
+    account: AccountRows,
+    row: AccountRow | None,
+    before: OverviewRow | None,
+    opened_at: datetime,
+    chunk: Chunk,
+    rulebook: Rulebook,
+    done: Imported,
+) -> Iterator[tuple[Message, AccountRow | ReadingRow | Period]]:
+    """Give the messages of one account in order of time, each period closed at its end."""
+    if row is not None:
+        yield _opening(row), row
+        yield _installation(row), row
+    registers = _registers(row, before)
+    ends = iter(_to_close(opened_at, before, chunk.through, rulebook))
+    period = next(ends, None)
+    for reading in account.readings:
+        at = reading.received_at
+        while period is not None and over_at(period) <= at:
+            yield closing(account.number, period, over_at(period), chunk.run), period
+            period = next(ends, None)
+        try:
+            yield _reading(reading, at, opened_at, registers), reading
+        except RowError as error:
+            done.refused_readings.append((reading, error.reason, error.detail))
+    while period is not None:
+        yield closing(account.number, period, over_at(period), chunk.run), period
+        period = next(ends, None)
 
-    return period_of(at, 31)
+
+def _to_close(
+    opened_at: datetime, before: OverviewRow | None, through: Period | None, rulebook: Rulebook
+) -> tuple[Period, ...]:
+    first = Period(before.next_period) if before is not None else reading_period(opened_at, rulebook)
+    last = before.last_period if before is not None else None
+    if through is None or through < first:
+        return ()
+    return after(shift(first, -1), through if last is None else min(through, Period(last)))
 
 
-def isinstance_of_opening(outcome: Outcome) -> bool:
-    """Tell the opening of an account from the installation of its meter."""
-    return outcome.version == 1
+def _count_account(done: Imported, outcome: Outcome, row: AccountRow) -> None:
+    if outcome.status is not Status.ACCEPTED:
+        refused = next((e for e in outcome.events if isinstance(e, CommandRefused)), None)
+        reason = refused.reason.value if refused is not None else outcome.status.value
+        what = refused.command if refused is not None else f"waits for an operator, receipt {outcome.receipt}"
+        done.refused_accounts.append((row, reason, what))
+    elif isinstance(outcome.events[0], AccountOpened):
+        done.accounts += not outcome.repeated
+        done.accounts_repeated += outcome.repeated
+
+
+def _count_reading(done: Imported, outcome: Outcome, row: ReadingRow) -> None:
+    done.readings_repeated += outcome.repeated
+    event = outcome.events[0] if outcome.events else None
+    if isinstance(event, ReadingHeld):
+        done.held_count += 1
+        if len(done.held) < HELD_LISTED_MAX:
+            previous = "|".join(str(value) for value in (event.previous or {}).values())
+            much = f", {sum(event.delta.values()):,} kWh, limit {event.limit:,}" if event.limit is not None else ""
+            done.held.append(
+                f"line {row.line}: {row.number} {event.reason.value}: {row.values}, previous {previous}{much}"
+            )
+    elif isinstance(event, ReadingRefused):
+        expected = f"the meter shows {'|'.join(event.expected)}" if event.expected else ""
+        digits = f" of {event.capacity} digits" if event.capacity is not None else ""
+        said = f"; not {event.detail}" if event.detail is not None else ""
+        done.refused_readings.append((row, event.reason.value, f"{expected}{digits}{said}".strip("; ")))
+    elif outcome.status is Status.PARKED:
+        waits = f"waits for an operator, receipt {outcome.receipt}"
+        done.refused_readings.append((row, outcome.status.value, waits))
+    else:
+        done.readings += not outcome.repeated
 
 
 def _opening_id(number: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from tqdm import tqdm
@@ -39,11 +39,11 @@ class _Lines:
         took_s = max(self._said - self._began, 0.001)
         share = f"{100 * self._done // self._total} %, " if self._total else ""
         of = f" of {self._total:,}" if self._total else ""
-        print(
-            f"{self._title}: {share}{self._done:,}{of} {self._unit}, {self._done / took_s:,.0f}/s",
-            file=sys.stderr,
-            flush=True,
-        )
+        speed = f"{self._done / took_s:,.0f}/s"
+        # Work goes on when nobody listens any more.
+        with suppress(OSError):
+            sys.stderr.write(f"{self._title}: {share}{self._done:,}{of} {self._unit}, {speed}\n")
+            sys.stderr.flush()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from bels.app import Bels
 
 STOP_WAIT_S = 5
 BACKLOG = 2048
+SOCKET_MESSAGE_MAX = 65_536
 
 
 class ListenError(OSError):
@@ -57,6 +58,8 @@ async def serve(bels: Bels, listening: socket.socket, say: Callable[[str], None]
         loop="uvloop",
         http="httptools",
         ws="websockets-sansio",
+        ws_max_size=SOCKET_MESSAGE_MAX,
+        proxy_headers=False,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -74,13 +77,15 @@ def greeting(url: str) -> str:
     return f"""\
 bels serves {url}
 
-  Open  {url}/graphql and ask:
+  Open  {url}/graphql and ask what an account was billed, and what was put right:
 
-        {{ account(number: "1000000") {{ number }} }}
+        {{ account(number: "1000006") {{ estimation {{ mode missedInARow }}
+            usage(last: 3) {{ edges {{ node {{ period mode lines {{ register kwh rule }} }} }} }} }} }}
 
-  Try   curl '{url}/channels/sms' -d 'from=79990000001' -d 'text=1000000#10385'
+  Try   a reading by SMS:
+        curl -G {url}/channels/sms -d from=9100000000 --data-urlencode 'text=1000000#10385'
 
-  The accounts of the demonstration town: bels demo --list
+  The accounts of the demonstration town are listed by: bels demo --list
   Ctrl-C stops it."""
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
-from bels.words import ReceiptState
 from bels.domain.account import Account, nobody, replay
 from bels.domain.commands import (
     CarriedReading,
@@ -21,6 +20,7 @@ from bels.domain.periods import MOSCOW
 from bels.domain.rulebook import DEFAULT_RULEBOOK
 from bels.domain.terms import Channel, EntryNumber, Locality, MeterModel, Period, Reason, Register, Stove
 from bels.intake import Message, Outcome, Status
+from bels.words import ReceiptState
 
 MATRIX = {"T1": Register.NIGHT, "T2": Register.PEAK, "T3": Register.HALF_PEAK}
 TWO_ZONES = {"T1": Register.DAY, "T2": Register.NIGHT}

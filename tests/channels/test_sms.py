@@ -14,11 +14,11 @@ import pytest
 from starlette.applications import Starlette
 
 from bels.channels.sms import PATH, decoded, normalised, sms_routes
-from bels.words import TRY_LATER
 from bels.domain.commands import ConfirmReading, SubmitReading
 from bels.domain.events import ReadingAccepted, ReadingConfirmed, ReadingHeld, ReadingRefused
 from bels.domain.terms import Channel, Reason, Role
 from bels.intake import Message, Outcome, Status, TryLater
+from bels.words import TRY_LATER
 from tests.channels.household import Town, digest, moscow
 
 TOKEN = "s3cret"

@@ -24,7 +24,6 @@ from bels.channels.sms_grammar import (
     read_message,
     read_values,
 )
-from bels.words import answer, example
 from bels.domain.commands import SubmitReading
 from bels.domain.decide import decide
 from bels.domain.events import ReadingAccepted, ReadingHeld, ReadingRefused
@@ -32,6 +31,7 @@ from bels.domain.read_value import read_value
 from bels.domain.rulebook import DEFAULT_RULEBOOK
 from bels.domain.terms import Reason, Register
 from bels.intake import Outcome, Status
+from bels.words import answer, example
 from tests.channels.household import MATRIX, TWO_ZONES, Town
 from tests.domain.vectors import vectors
 

@@ -9,22 +9,6 @@ from re import findall, search
 import pytest
 
 from bels.channels.sms_grammar import SMS_ORDER, Reading, read_message, read_values
-from bels.words import (
-    SMS_LENGTH_MAX,
-    TRY_LATER,
-    ReceiptState,
-    Words,
-    answer,
-    echo,
-    example,
-    hint,
-    hold,
-    in_sms,
-    month,
-    plural,
-    refusal,
-    state,
-)
 from bels.domain.events import (
     AccountOpened,
     CommandRefused,
@@ -50,6 +34,22 @@ from bels.domain.terms import (
     Stove,
 )
 from bels.intake import Outcome, Status
+from bels.words import (
+    SMS_LENGTH_MAX,
+    TRY_LATER,
+    ReceiptState,
+    Words,
+    answer,
+    echo,
+    example,
+    hint,
+    hold,
+    in_sms,
+    month,
+    plural,
+    refusal,
+    state,
+)
 from tests.channels.household import moscow
 
 RECEIPT = "K7M2P9QX"

@@ -16,8 +16,8 @@ from bels.intake import Intake, Message
 from bels.journal.codec import MAPPER
 from bels.journal.entry import Entry
 from bels.journal.journal import accounts, appended, find_parked, install, next_accounts, read, read_page, sender_key
-from bels.projections import overview, usage
 from bels.journal.write import run
+from bels.projections import overview, usage
 from bels.projections.project import install_views, retell, views_are_told
 from tests.domain.vectors import vectors
 from tests.supplier import audit, feed, message, numbers, open_household, reading, today, views

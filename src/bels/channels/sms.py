@@ -33,11 +33,11 @@ from bels.channels.sms_grammar import (
     read_message,
     read_values,
 )
-from bels.words import TRY_LATER, ReceiptState, answer, in_sms, state
 from bels.domain.commands import ConfirmReading, SubmitReading
 from bels.domain.events import ReadingRefused
 from bels.domain.terms import Channel, Reason, Register, Role
 from bels.intake import Message, Outcome, TryLater
+from bels.words import TRY_LATER, ReceiptState, answer, in_sms, state
 
 PATH = "/channels/sms"
 

@@ -1,0 +1,138 @@
+"""The demonstration town: lifelike, the same for the same seed, loaded once."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from bels.app import opened
+from bels.demo.household import FIRST_NUMBER, Step, Town
+from bels.demo.load import listing, load
+from bels.demo.situations import SITUATIONS
+from bels.demo.town import days, plan
+from bels.domain.terms import Channel, Mode
+from bels.intake import Intake, Message, Outcome, TryLater
+from bels.settings import Settings
+from tests.command import NOT_COMPARED, fetch, views
+
+NOW = datetime(2026, 5, 20, 15, tzinfo=UTC)
+SMALL = len(SITUATIONS) + 20
+
+
+def steps_of(until: datetime = NOW, accounts: int = SMALL, months: int = 14) -> list[Step]:
+    """Plan a town."""
+    return plan(Town(accounts, months, 7, until), lambda address: f"{abs(hash(address)):032x}")
+
+
+async def loaded(database: str) -> bool:
+    """Load a small town as of a fixed day; say whether the database is the town's."""
+    async with opened(Settings(database_url=database), clock=lambda: NOW) as supplier:
+        return (await load(supplier, SMALL, 14, 7)).ours
+
+
+async def test_every_situation_of_the_list_is_what_it_says(database: str) -> None:
+    assert await loaded(database)
+    modes: dict[str, Any] = dict(await fetch(database, "SELECT account, mode FROM estimation"))
+    shown = {situation.text: modes[str(FIRST_NUMBER + i)] for i, situation in enumerate(SITUATIONS)}
+    assert shown["прошлый месяц без показания: начислено по среднему"] == Mode.AVERAGE
+    assert shown["больше полугода без показаний: по нормативу, нужна проверка"] == Mode.NORMATIVE
+    assert shown["два недопуска: по нормативу с коэффициентом 1,5"] == Mode.NORMATIVE_INCREASED
+    assert shown["счётчик неисправен: по среднему без ограничения срока (59 «г»)"] == Mode.AVERAGE
+    assert shown["новый счёт: история короче трёх месяцев, без показания по нормативу"] == Mode.NORMATIVE
+    assert shown["нет счётчика; были временно проживающие"] == Mode.NORMATIVE
+    told = dict(await fetch(database, "SELECT split_part(topic, '.', 1), count(*) FROM journal GROUP BY 1"))
+    kinds = {
+        "account-closed", "channel-linked", "control-reading-taken", "inspection-due", "interference-found", "meter-failed",
+        "meter-removed", "meter-restored", "period-carried-over", "reading-confirmed", "reading-disproved", "reading-held",
+        "reading-refused", "reading-rejected", "reading-superseded", "temporary-residents-registered", "usage-recalculated",
+    }  # fmt: skip
+    assert kinds <= told.keys()
+    # What the town asks of bels is what it may ask: only the readings that show a refusal are refused.
+    assert "command-refused" not in told
+    refused = await fetch(database, "SELECT DISTINCT reason FROM reading WHERE status = 'REFUSED' ORDER BY 1")
+    assert [reason for (reason,) in refused] == [
+        "BAD_VALUE", "METER_NOT_READ_BY_CONSUMER", "READINGS_NOT_TAKEN", "TOO_FEW_VALUES", "TOO_MANY_DIGITS"
+    ]  # fmt: skip
+    assert await fetch(database, "SELECT account FROM reading WHERE status = 'HELD' AND account < '1000031'") == [
+        ("1000007",)
+    ]
+    reasons = {reason for (reason,) in await fetch(database, "SELECT DISTINCT reason FROM recalculation")}
+    assert reasons == {"SETTLEMENT", "CONTROL", "PREVIOUS_WRONG", "INTERFERENCE"}
+
+
+async def test_every_message_is_recorded_when_it_came(database: str) -> None:
+    assert await loaded(database)
+    late = await fetch(
+        database,
+        "SELECT count(*) FILTER (WHERE recorded_at < received_at), count(*) FILTER (WHERE recorded_at > received_at"
+        " + interval '31 minutes') FROM reading WHERE NOT (kind = 'SENT' AND role = 'SYSTEM') AND account <> '1000026'",
+    )
+    assert late == [(0, 0)]
+
+
+async def test_a_town_loaded_twice_is_loaded_once(database: str) -> None:
+    assert await loaded(database)
+    before = await views(database)
+    entries = await fetch(database, "SELECT count(*) FROM journal")
+    assert await loaded(database)
+    assert await views(database) == before
+    assert await fetch(database, "SELECT count(*) FROM journal") == entries
+
+
+async def test_a_load_that_was_stopped_goes_on_to_the_same_town(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    handle = Intake.handle
+    left = 150
+
+    async def until_it_stops(intake: Intake, messages: list[Message]) -> list[Outcome]:
+        nonlocal left
+        left -= 1
+        if not left:
+            raise TryLater("stopped")
+        return await handle(intake, messages)
+
+    monkeypatch.setattr(Intake, "handle", until_it_stops)
+    with pytest.raises(TryLater):
+        await loaded(database)
+    assert await fetch(database, "SELECT count(*) > 0 FROM journal") == [(True,)]
+    # The second load is later and asks for another town: it goes on with the one that was begun.
+    async with opened(Settings(database_url=database), clock=lambda: NOW.replace(hour=18)) as supplier:
+        assert (await load(supplier, 300, 6, 1)).ours
+    assert await fetch(database, "SELECT count(*) FROM overview") == [(SMALL,)]
+    stopped = await views(database, without=tuple(NOT_COMPARED))
+    async with opened(Settings(database_url=database)) as supplier, supplier.pool.acquire() as db:
+        await db.execute("ALTER TABLE journal DISABLE TRIGGER USER; ALTER TABLE message DISABLE TRIGGER USER")
+        await db.execute("TRUNCATE journal, message, overview, estimation, reading, usage, recalculation")
+    monkeypatch.setattr(Intake, "handle", handle)
+    assert await loaded(database)
+    assert await views(database, without=tuple(NOT_COMPARED)) == stopped
+
+
+async def test_a_database_with_other_accounts_stays_as_it_is(database: str) -> None:
+    first, second = steps_of()[:2]
+    async with opened(Settings(database_url=database), clock=lambda: NOW) as supplier:
+        opening = Message(Channel.OFFICE, "1", "clerk", first.account, first.command, "")
+        await supplier.intake.handle([opening])
+        said = await load(supplier, SMALL, 14, 7)
+    assert not said.ours
+    assert said.said == "The database has 1 accounts that are not the demonstration town's."
+    assert second.at >= first.at
+
+
+@pytest.mark.parametrize(
+    "until", [NOW, datetime(2026, 3, 1, 0, 0, 1, tzinfo=UTC), datetime(2024, 2, 29, 23, tzinfo=UTC)]
+)
+@pytest.mark.parametrize("months", [2, 3, 14, 30])
+def test_a_town_is_a_plan_in_order_of_time_that_ends_now(until: datetime, months: int) -> None:
+    steps = steps_of(until, months=months)
+    assert steps == steps_of(until, months=months)
+    assert [s.at for s in steps] == sorted(s.at for s in steps)
+    assert steps[-1].at <= until
+    assert len({s.name for s in steps}) == len(steps)
+    assert (steps[0].name, steps[0].account) == (f"demo:{FIRST_NUMBER}:0", str(FIRST_NUMBER))
+    assert [s for group in days(steps) for s in group] == steps
+
+
+def test_the_list_names_every_account_to_try() -> None:
+    assert all(f"{FIRST_NUMBER + i}  {situation.text}" in listing() for i, situation in enumerate(SITUATIONS))
