@@ -52,13 +52,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start(environment: dict[str, str], port: int | None = None) -> Server:
+def start(environment: dict[str, str], port: int | None = None, *more: str) -> Server:
     """Start a server and wait until it answers.
 
     :raises RuntimeError: it ended, or did not answer in time.
     """
     port = port or free_port()
-    command = [sys.executable, "-m", "bels", "serve", "--port", str(port)]
+    command = [sys.executable, "-m", "bels", "serve", "--port", str(port), *more]
     process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, cwd=ROOT)
     url = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + START_WAIT_S

@@ -112,8 +112,8 @@ async def test_64_writers_two_servers_and_a_kill_in_the_middle(tmp_path: Path, k
             await _households(servers[0].url)
             load = Load([server.url for server in servers])
             running = asyncio.create_task(load.run(messages_each=8))
-            while len(load.acknowledged) < 100 and not running.done():
-                await asyncio.sleep(0.01)  # the load has no event for every outcome
+            while len(load.acknowledged) < 100 and not running.done():  # noqa: ASYNC110  # no event for every outcome
+                await asyncio.sleep(0.01)
             if killed == "server":
                 await _kill_and_start_again(servers, environment)
             elif killed == "postgres":

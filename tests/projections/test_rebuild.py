@@ -48,10 +48,10 @@ async def tell_vectors(pool: asyncpg.Pool) -> dict[str, list[Outcome]]:
     for vector, number in zip(BILLING, numbers(2_000_000, len(BILLING)), strict=True):
         by_settlement[rulebook_of(vector).settings[0][1].settlement].append((vector, number))
     outcomes: dict[str, list[Outcome]] = {}
-    for settlement, told in by_settlement.items():
+    for settlement, group in by_settlement.items():
         async with Intake(pool, DEFAULT_RULEBOOK.with_settlement(settlement), today).running() as intake:
-            fed = await asyncio.gather(*(feed(intake, vector, number) for vector, number in told))
-        outcomes |= dict(zip((number for _, number in told), fed, strict=True))
+            fed = await asyncio.gather(*(feed(intake, vector, number) for vector, number in group))
+        outcomes |= dict(zip((number for _, number in group), fed, strict=True))
     return outcomes
 
 

@@ -1,0 +1,73 @@
+"""Every command of the README is run: against a server of the demonstration town, on another port and in another folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import ROOT, free_port, start
+
+README = (ROOT / "README.md").read_text("utf-8")
+BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+MAKE = {"make test", "make run", "make check", "make bench", "make soak"}
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Serve the demonstration town."""
+    environment = {"BELS_DATA_DIR": str(tmp_path_factory.mktemp("town"))}
+    port = free_port()
+    server = start(environment, port, "--demo")
+    try:
+        yield {**environment, "BELS_PORT": str(port)}
+    finally:
+        server.process.terminate()
+        server.process.wait(30)
+
+
+def commands() -> list[str]:
+    """List the commands; a command goes on while its quotes are open."""
+    found = []
+    for block in BLOCKS:
+        command = ""
+        for line in block.splitlines():
+            command += line + "\n"
+            if command.count("'") % 2 == 0:
+                found.append(command.strip())
+                command = ""
+    return found
+
+
+def test_the_readme_names_both_commands_and_every_make_target_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+
+    assert {"make test", "make run"} <= set(commands())
+    for command in set(commands()) & MAKE:
+        assert re.search(rf"^{command.removeprefix('make ')}:", makefile, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if c not in MAKE])
+def test_a_command_of_the_readme_does_what_it_says(command: str, town: dict[str, str]) -> None:
+    if command.startswith("curl") and shutil.which("curl") is None:
+        pytest.skip("curl is not installed: the README's requests are not tried")
+    here = command.replace("127.0.0.1:8000", f"127.0.0.1:{town['BELS_PORT']}")
+    here = here.replace(".venv/bin/bels", f"{Path(sys.executable).parent}/bels")
+
+    done = subprocess.run(
+        ["bash", "-c", here], env={**os.environ, **town}, cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+    assert '"errors"' not in done.stdout
+    if "submission" in command:
+        assert '"may":true' in done.stdout
+    if "channels/sms" in command:
+        assert "л/с 1000000" in done.stdout
