@@ -24,6 +24,7 @@ from bels.domain.events import (
 from bels.domain.periods import DEADLINE_DAY, moscow_date
 from bels.domain.terms import EntryNumber, HoldReason, Kwh, Period, ReadingStatus, Reason, Register
 from bels.intake import Outcome, Status
+from bels.projections.words import MONTHS
 
 SMS_PART_LENGTH = 67
 """Characters of one part of a long Cyrillic SMS; a single one has 70."""
@@ -51,21 +52,6 @@ _EXAMPLES = {
     Register.NIGHT: "6789",
     Register.PEAK: "2345",
 }
-_MONTHS = (
-    "январь",
-    "февраль",
-    "март",
-    "апрель",
-    "май",
-    "июнь",
-    "июль",
-    "август",
-    "сентябрь",
-    "октябрь",
-    "ноябрь",
-    "декабрь",
-)
-
 _SHOWN_MAX = 24
 
 
@@ -328,7 +314,7 @@ def plural(number: int, one: str, few: str, many: str) -> str:
 
 def month(period: Period, seen_at: datetime | None = None) -> str:
     """Name a period as in «за май»; with its year where that is not the year of ``seen_at``."""
-    name, year = _MONTHS[int(period[5:]) - 1], int(period[:4])
+    name, year = MONTHS[int(period[5:]) - 1], int(period[:4])
     return name if seen_at is not None and moscow_date(seen_at).year == year else f"{name} {year}"
 
 

@@ -1,8 +1,9 @@
 """Plans against graphql-core: the same operation on the same world must give the same answer, byte for byte."""
 
 import asyncio
+import gc
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Generator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -40,6 +41,16 @@ from tests.supplier import feed, today
 
 # Work that is cancelled before it has begun is left behind, by graphql-core as by a plan.
 pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+
+
+@pytest.fixture
+def tidy() -> Iterator[None]:
+    """Collect what is left behind while the filter above still holds, and not inside a named tuple, where it would not."""
+    gc.disable()
+    yield
+    gc.collect()
+    gc.enable()
+
 
 T = TypeVar("T")
 
@@ -389,20 +400,22 @@ async def same(text: str, variables: Any = None, seeds: int = 20, *, planned: bo
     return by_plan
 
 
+@pytest.mark.usefixtures("tidy")
 async def test_random_operations_on_a_toy_schema_answer_as_in_graphql_core() -> None:
     plans = answers = 0
-    for text, variables, seed in documents(TOY, 500, 4):
+    for text, variables, seed in documents(TOY, 400, 4):
         by_core, by_plan, has_plan = await both(text, variables, seed)
         assert by_plan == by_core, f"{text}\n{variables}\n{seed}"
         plans += has_plan
         answers += '"data"' in by_core
-    assert plans > 400
-    assert answers > 300
+    assert plans > 320
+    assert answers > 240
 
 
 # What random operations meet too seldom.
 
 
+@pytest.mark.usefixtures("tidy")
 async def test_neighbours_do_not_share_an_input_that_a_resolver_changes() -> None:
     text = "query ($f: Filter!) { a: find(filter: $f) b: find(filter: $f, again: $f) c: find(filter: $f) }"
     variables = {"f": {"text": "t", "ids": ["1", 2], "sizes": [[{"width": 3}], []]}}
@@ -413,6 +426,7 @@ async def test_neighbours_do_not_share_an_input_that_a_resolver_changes() -> Non
     assert all(found.count("mine") == 1 for each in full for found in each.values())
 
 
+@pytest.mark.usefixtures("tidy")
 @pytest.mark.parametrize(
     "text",
     [
@@ -463,6 +477,7 @@ async def test_a_null_where_only_the_execution_finds_it() -> None:
     await same(text, {}, 1)
 
 
+@pytest.mark.usefixtures("tidy")
 async def test_conditions_are_decided_for_each_request() -> None:
     text = """query ($a: Boolean!, $b: Boolean = false) {
       cats @include(if: $a) { name } cats { lives @skip(if: $b) } ...F @skip(if: $a) hello }
@@ -588,10 +603,11 @@ async def answered(
     return answer, office.taken
 
 
+@pytest.mark.usefixtures("tidy")
 async def test_random_operations_on_the_real_schema_answer_as_in_graphql_core(pool: asyncpg.Pool) -> None:
     plans = full = 0
     async with supplier(pool) as (intake, outcomes, texts):
-        for text, variables, seed in documents(SCHEMA, 250, 5, texts):
+        for text, variables, seed in documents(SCHEMA, 200, 5, texts):
             operation = next(iter(SCHEMA.documents.read(text).operations.values()))
             operation.is_planned = True
             by_core = await answered(operation, variables, pool, intake, outcomes, seed)
@@ -601,8 +617,8 @@ async def test_random_operations_on_the_real_schema_answer_as_in_graphql_core(po
             assert by_plan[1] == by_core[1], text
             plans += operation.plan is not None
             full += len(json.dumps(by_plan[0])) > 200
-    assert plans > 240
-    assert full > 100
+    assert plans > 190
+    assert full > 80
 
 
 @pytest.mark.parametrize("name", ["SUBMIT_READING", "SUBMIT_READINGS"])

@@ -179,7 +179,7 @@ class Documents:
 
     A new document is on probation; its second use moves it to the protected segment, whose oldest goes back on probation.
     A document that may not run is never kept. A parsed document takes 100 to 150 bytes a character, so 500,000
-    characters are at most 75 MB.
+    characters are at most 75 MB; the plans of those that are executed take as much again.
     """
 
     def __init__(

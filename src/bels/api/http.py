@@ -268,14 +268,13 @@ def _negotiate(accept: bytes, ide: bool) -> bytes | None:
 
 
 async def _receive(receive: Receive, length: bytes) -> bytes:
-    too_large = RefusedError(413, "PAYLOAD_TOO_LARGE", f"A request may have {BODY_MAX} bytes.")
     if length.isdigit() and (len(length) > 9 or int(length) > BODY_MAX):
-        raise too_large
+        raise _too_large()
     message: Message = await receive()
     body: bytes = message.get("body", b"")
     if not message.get("more_body", False):
         if len(body) > BODY_MAX:
-            raise too_large
+            raise _too_large()
         return body
     chunks = [body]
     size = len(body)
@@ -286,9 +285,13 @@ async def _receive(receive: Receive, length: bytes) -> bytes:
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > BODY_MAX:
-            raise too_large
+            raise _too_large()
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+def _too_large() -> RefusedError:
+    return RefusedError(413, "PAYLOAD_TOO_LARGE", f"A request may have {BODY_MAX} bytes.")
 
 
 def _read_body(body: bytes) -> _Body:

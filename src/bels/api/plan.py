@@ -10,6 +10,7 @@ a value (iterators, awaitables in lists, objects whose class does not tell their
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from inspect import isasyncgenfunction
 from typing import Any, TypeAlias
 
@@ -53,6 +54,9 @@ from bels.api.scalars import clean_variables
 
 Begin: TypeAlias = Callable[[dict[str, Any], Any, Any], Executor[None]]
 """Begins the same operation in graphql-core: with variables, context and root."""
+STEPS_MIN, STEP_CHARACTERS = 64, 8
+"""Steps that any plan may have, and the characters of text that each further one needs."""
+
 Answer: TypeAlias = tuple[dict[str, Any] | None, list[GraphQLError] | None]
 
 
@@ -98,8 +102,8 @@ class Plan:
         self._variables = {each.name: each for each in variables}
         self._begin = begin
         self._roots: dict[tuple[object, ...], Execute | None] = {}
-        # A plan takes about as much memory as the document has text times 200; repeated fragments must not multiply it.
-        self._steps_max = 100 + len(node.loc.source.body) // 4 if node.loc else 1_000
+        # A step takes about 2,000 bytes. Repeated fragments and conditions must not multiply what the text allows.
+        self._steps_left = STEPS_MIN + (len(node.loc.source.body) // STEP_CHARACTERS if node.loc else 0)
 
     def run(self, raw: dict[str, Any], context: Any, root: Any) -> tuple[Run, Execute] | None:
         """Read the variables; None when they are not plainly right, and graphql-core has to judge them."""
@@ -141,8 +145,9 @@ class Plan:
             self._roots[case] = None
             truths = {name: bool(values[name]) for name in self.conditions}
             selections = Selections(self._planner.schema, self._document, truths)
-            compiler = _Compiler(self._planner, selections, self._variables, self._steps_max)
+            compiler = _Compiler(self._planner, selections, self._variables, self._steps_left)
             found = self._roots[case] = compiler.root(self._node)
+            self._steps_left = compiler.steps_left
         return found
 
 
@@ -163,13 +168,13 @@ class _Compiler:
     """Compiles one operation with its conditions decided."""
 
     def __init__(
-        self, planner: Planner, selections: Selections, variables: dict[str, Variable], steps_max: int
+        self, planner: Planner, selections: Selections, variables: dict[str, Variable], steps_left: int
     ) -> None:
         self.schema = planner.schema
         self.inputs = planner.inputs
         self.selections = selections
         self.variables = variables
-        self.steps_left = steps_max
+        self.steps_left = steps_left
 
     def root(self, node: OperationDefinitionNode) -> Execute:
         kind = self.schema.get_root_type(node.operation)
@@ -210,10 +215,11 @@ class _Compiler:
         except Unsupported:
             return Step(place.key, "", None, place.execute)
         kind = place.definition.type
-        execute = field(place, resolve, mine.is_async, self._complete(kind, place))
-        inner = kind.of_type if isinstance(kind, GraphQLNonNull) else kind
-        write = leaf(kind, place.name) if mine.base_resolver is None and is_leaf_type(inner) else None
-        return Step(place.key, mine.python_name, write, execute)
+        if not is_leaf_type(kind.of_type if isinstance(kind, GraphQLNonNull) else kind):
+            return Step(place.key, "", None, field(place, resolve, mine.is_async, self._complete(kind, place)))
+        write = leaf(kind, place.name)
+        execute = field(place, resolve, mine.is_async, lambda value, _where, _run: write(value))
+        return Step(place.key, mine.python_name, write if mine.base_resolver is None else None, execute)
 
     def _resolver(self, mine: StrawberryField, place: Place) -> Resolve:
         resolver: Any = mine.base_resolver
@@ -231,7 +237,7 @@ class _Compiler:
                 constants[python_name] = given.value
         sources = [each.name for each in (resolver.parent_parameter, resolver.root_parameter) if each is not None]
         info_name = resolver.info_parameter.name if resolver.info_parameter is not None else None
-        takes_self = resolver.self_parameter is not None
+        takes_self, is_async = resolver.self_parameter is not None, mine.is_async
 
         def resolve(source: Any, where: Where, run: Run) -> Any:
             arguments = constants.copy()
@@ -243,6 +249,9 @@ class _Compiler:
                 arguments[name] = source
             if info_name is not None:
                 arguments[info_name] = PlanInfo(run, place, where, mine)
+            if is_async:
+                # Called where it is awaited: what is cancelled before that has not begun.
+                return partial(function, source, **arguments) if takes_self else partial(function, **arguments)
             return function(source, **arguments) if takes_self else function(**arguments)
 
         return resolve
@@ -252,9 +261,6 @@ class _Compiler:
     def _complete(self, kind: Any, place: Place) -> Complete:
         if isinstance(kind, GraphQLNonNull):
             return required(self._complete(kind.of_type, place), place.name)
-        if is_leaf_type(kind):
-            write = leaf(kind, place.name)
-            return lambda value, _where, _run: write(value)
         if isinstance(kind, GraphQLList):
             inner = kind.of_type.of_type if isinstance(kind.of_type, GraphQLNonNull) else kind.of_type
             if is_leaf_type(inner):
@@ -283,7 +289,6 @@ def _class_of(kind: GraphQLObjectType) -> type | None:
     cls: type = definition.origin
     if (
         definition.is_type_of is not None
-        or definition.concrete_of is not None
         or definition.name != kind.name
         or getattr(cls, "__strawberry_definition__", None) is not definition
     ):

@@ -45,7 +45,7 @@ Complete: TypeAlias = Callable[[Any, Where, Run], Any]
 Execute: TypeAlias = Callable[[Any, "Where | None", Run], Any]
 """Executes a field of an object, or a whole object, or gives a coroutine that does; raises what nulls the object above."""
 Resolve: TypeAlias = Callable[[Any, Where, Run], Any]
-"""Calls a resolver, or reads an attribute."""
+"""Calls a resolver, or reads an attribute; gives the call of an async one, for it to be begun and awaited."""
 
 _INT_MIN, _INT_MAX = -(2**31), 2**31 - 1
 
@@ -83,7 +83,7 @@ def field(place: Place, resolve: Resolve, is_async: bool, complete: Complete) ->
 
     async def later(value: Any, where: Where, run: Run) -> Any:
         try:
-            done = complete(await value, where, run)
+            done = complete(await (value() if is_async else value), where, run)
             if is_coroutine(done):
                 done = await done
         except Exception as error:
