@@ -26,7 +26,7 @@ from bels.domain.terms import AccountNumber, Channel, Reason, Word
 from bels.journal.codec import check_texts, decode_events, encode_events
 from bels.journal.entry import Entry
 from bels.journal.journal import Recorded, appended, find_messages, is_known, read, recorded
-from bels.journal.write import Db, Write, run
+from bels.journal.write import Db, Write, given, run
 from bels.projections.change import Change
 from bels.projections.project import told, touched
 
@@ -462,13 +462,14 @@ _NOTIFIED_MAX = 900
 """Seven-digit numbers that fit one notification of at most 8,000 bytes."""
 
 
-NOTIFY = "SELECT pg_notify(channel, payload) FROM unnest($1::text[], $2::text[]) AS told (channel, payload)"
+_TOLD = "channel text, payload text"
+NOTIFY = f"SELECT pg_notify(channel, payload) FROM {given(_TOLD)}"
 
 
 def notified(numbers: Sequence[str]) -> Write:
     """Tell every listening process, at the commit, which accounts changed."""
     payloads = [",".join(numbers[i : i + _NOTIFIED_MAX]) for i in range(0, len(numbers), _NOTIFIED_MAX)]
-    return Write(NOTIFY, [(CHANGES, payload) for payload in payloads])
+    return Write(NOTIFY, _TOLD, [(CHANGES, payload) for payload in payloads])
 
 
 def new_receipt() -> str:

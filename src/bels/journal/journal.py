@@ -13,7 +13,7 @@ from asyncpg import Record
 from bels.domain.terms import Channel
 from bels.journal.codec import MAPPER, to_entry
 from bels.journal.entry import Entry
-from bels.journal.write import Db, Write
+from bels.journal.write import Db, Write, given
 
 SCHEMA_LOCK = 0x62656C73
 """The advisory lock under which the schema is installed: several processes may start together."""
@@ -86,16 +86,19 @@ async def read_page(db: Db, account: str, after: int, before: int | None, limit:
     return [to_entry(*row) for row in rows]
 
 
-APPEND = """
+_ENTRY = "originator_id text, originator_version bigint, topic text, state text"
+
+APPEND = f"""
 INSERT INTO journal (originator_id, originator_version, topic, state)
-SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bytea[])
+SELECT originator_id, originator_version, topic, convert_to(state, 'UTF8') FROM {given(_ENTRY)}
 """
 
 
 def appended(entries: Iterable[Entry]) -> Write:
     """Append entries, each at the version it names; a version that is taken is a unique violation."""
     stored = [MAPPER.to_stored_event(entry) for entry in entries]
-    return Write(APPEND, [(row.originator_id, row.originator_version, row.topic, row.state) for row in stored])
+    rows = [(row.originator_id, row.originator_version, row.topic, row.state.decode()) for row in stored]
+    return Write(APPEND, _ENTRY, rows)
 
 
 _MESSAGE_COLUMNS = "channel, message_id, receipt, account, actor, content, recorded_at, status, first_version, last_version, answer, raw"
@@ -144,11 +147,16 @@ async def find_parked(db: Db, after: tuple[datetime, str] | None, limit: int) ->
     return [_recorded(row) for row in rows]
 
 
+_MESSAGE = (
+    "channel text, message_id text, receipt text, account text, actor text, content text, recorded_at timestamptz,"
+    " status text, first_version bigint, last_version bigint, answer text, raw text"
+)
+
 RECORD = f"""
 INSERT INTO message ({_MESSAGE_COLUMNS})
-SELECT * FROM unnest(
-    $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::timestamptz[], $8::text[],
-    $9::bigint[], $10::bigint[], $11::bytea[], $12::text[])
+SELECT channel, message_id, receipt, account, actor, decode(content, 'hex'), recorded_at, status, first_version,
+       last_version, convert_to(answer, 'UTF8'), raw
+  FROM {given(_MESSAGE)}
 """
 
 
@@ -161,17 +169,17 @@ def recorded(messages: Sequence[Recorded]) -> Write:
             m.receipt,
             m.account,
             m.actor,
-            m.content,
+            m.content.hex(),
             m.recorded_at,
             m.status,
             m.first_version,
             m.last_version,
-            m.answer,
+            m.answer.decode() if m.answer is not None else None,
             m.raw,
         )
         for m in messages
     ]
-    return Write(RECORD, rows)
+    return Write(RECORD, _MESSAGE, rows)
 
 
 KNOWN = """

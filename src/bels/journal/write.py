@@ -1,29 +1,38 @@
-"""Several set-based statements as one: a batch of messages costs a few round trips, however many tables it touches."""
+"""Several set-based statements as one: a batch of messages costs a few round trips, however many tables it touches.
+
+Rows travel as one JSON text for each statement: msgspec writes it and PostgreSQL reads it in a seventh of the time that
+asyncpg needs to write the same rows as arrays (docs/performance.md).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from re import Match
-from re import compile as pattern
 from typing import Any
 
+import msgspec
 from asyncpg import Connection
 from asyncpg.pool import PoolConnectionProxy
 
 Db = Connection | PoolConnectionProxy
 """A connection, plain or from a pool."""
 
-_PLACE = pattern(r"\$(\d+)")
+_encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A statement whose parameters $1, $2, ... are the columns of rows, each an array."""
+    """A statement that reads its rows from ``given(columns)``; ``columns`` are names with types, as in a table."""
 
     statement: str
+    columns: str
     rows: Sequence[tuple[Any, ...]]
+
+
+def given(columns: str) -> str:
+    """Say in SQL where a statement's rows come from: a row has these columns, in this order."""
+    return f"json_to_recordset($1::json) AS given ({columns})"
 
 
 async def run(db: Db, *writes: Write) -> None:
@@ -34,26 +43,26 @@ async def run(db: Db, *writes: Write) -> None:
     :raises asyncpg.UniqueViolationError: another writer was first; nothing of this is written.
     """
     some = [write for write in writes if write.rows]
-    if not some:
-        return
-    columns = [list(column) for write in some for column in zip(*write.rows, strict=True)]
-    statement = _together(tuple(write.statement for write in some), tuple(len(write.rows[0]) for write in some))
-    await db.execute(statement, *columns)
+    if some:
+        rows = [_text(write) for write in some]
+        await db.execute(_together(tuple(write.statement for write in some)), *rows)
+
+
+def _text(write: Write) -> str:
+    row = _row(write.columns)
+    return _encode([row(*values) for values in write.rows]).decode()
+
+
+@lru_cache(64)
+def _row(columns: str) -> Callable[..., Any]:
+    names = [column.split()[0].strip('"') for column in columns.split(",")]
+    return msgspec.defstruct("Row", [(name, Any) for name in names], gc=False)
 
 
 @lru_cache(1024)
-def _together(statements: tuple[str, ...], widths: tuple[int, ...]) -> str:
-    if len(statements) == 1:
-        return statements[0]
-    parts = []
-    before = 0
-    for statement, width in zip(statements, widths, strict=True):
-
-        def moved(place: Match[str], by: int = before) -> str:
-            return f"${int(place.group(1)) + by}"
-
-        parts.append(_PLACE.sub(moved, statement))
-        before += width
+def _together(statements: tuple[str, ...]) -> str:
     # The last one is the main statement: one that writes nothing (a notification) would be left out as a part.
-    *others, last = parts
+    *others, last = (statement.replace("$1", f"${i + 1}") for i, statement in enumerate(statements))
+    if not others:
+        return last
     return "WITH " + ",\n".join(f"write_{i} AS ({part})" for i, part in enumerate(others)) + "\n" + last

@@ -10,7 +10,7 @@ import msgspec
 from bels.domain.account import Account
 from bels.domain.rulebook import Rulebook
 from bels.journal.entry import Entry
-from bels.journal.write import Db, Write
+from bels.journal.write import Db, Write, given
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +24,9 @@ class Change:
 _encode = msgspec.json.Encoder().encode
 
 
-def json(value: Any) -> str | None:
+def json(value: Any) -> msgspec.Raw | None:
     """Write a value for a json column, None for NULL."""
-    return _encode(value).decode() if value is not None else None
+    return None if value is None else msgspec.Raw(_encode(value))
 
 
-__all__ = ["Change", "Db", "Rulebook", "Write", "json"]
+__all__ = ["Change", "Db", "Rulebook", "Write", "given", "json"]

@@ -13,7 +13,7 @@ from bels.domain.account import Account
 from bels.domain.events import Average
 from bels.domain.forecast_estimate import Silent, forecast_estimate
 from bels.domain.rulebook import Rulebook
-from bels.projections.change import Change, Db, Write, json
+from bels.projections.change import Change, Db, Write, given, json
 
 TABLE = """
 CREATE TABLE estimation (
@@ -33,10 +33,12 @@ CREATE TABLE estimation (
 NAME = "estimation"
 TABLES = ("estimation",)
 
-WRITE = """
-INSERT INTO estimation SELECT * FROM unnest(
-    $1::text[], $2::text[], $3::text[], $4::int[], $5::int[], $6::date[], $7::json[], $8::json[], $9::json[], $10::json[],
-    $11::text[])
+COLUMNS = """
+    account text, mode text, since text, missed_in_a_row int, periods_left int, inspection_due date, average json,
+    average_since json, average_until json, silent json, rulebook text"""
+
+WRITE = f"""
+INSERT INTO estimation SELECT * FROM {given(COLUMNS)}
 ON CONFLICT (account) DO UPDATE SET
     mode = excluded.mode, since = excluded.since, missed_in_a_row = excluded.missed_in_a_row,
     periods_left = excluded.periods_left, inspection_due = excluded.inspection_due, average = excluded.average,
@@ -47,7 +49,7 @@ ON CONFLICT (account) DO UPDATE SET
 
 def project(changes: Sequence[Change], rulebook: Rulebook) -> list[Write]:
     """Write the row of every changed account. The forecast is told under the rules of the day (docs/decisions/0002)."""
-    return [Write(WRITE, [_row(change.account, rulebook) for change in changes])]
+    return [Write(WRITE, COLUMNS, [_row(change.account, rulebook) for change in changes])]
 
 
 def _row(account: Account, rulebook: Rulebook) -> tuple[Any, ...]:
@@ -68,7 +70,7 @@ def _row(account: Account, rulebook: Rulebook) -> tuple[Any, ...]:
     )
 
 
-def _reading(account: Account, entry: int) -> str | None:
+def _reading(account: Account, entry: int) -> msgspec.Raw | None:
     reading = next((r for r in account.readings if r.entry == entry), None)
     if reading is None:
         return None

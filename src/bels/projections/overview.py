@@ -13,7 +13,7 @@ from bels.domain.account import Account
 from bels.domain.meter_models import display_of
 from bels.domain.periods import first_day
 from bels.domain.rulebook import Rulebook
-from bels.projections.change import Change, Db, Write, json
+from bels.projections.change import Change, Db, Write, given, json
 
 TABLE = """
 CREATE TABLE overview (
@@ -39,10 +39,13 @@ CREATE INDEX overview_next_period_idx ON overview (next_period, account);
 NAME = "overview"
 TABLES = ("overview",)
 
-WRITE = """
-INSERT INTO overview SELECT * FROM unnest(
-    $1::text[], $2::bigint[], $3::timestamptz[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::text[], $8::text[],
-    $9::text[], $10::text[], $11::int[], $12::int[], $13::int[], $14::int[], $15::json[], $16::json[])
+COLUMNS = """
+    account text, version bigint, recorded_at timestamptz, situation text, opened_at timestamptz, closed_at timestamptz,
+    next_period text, last_period text, locality text, stove text, rooms int, permanent int, temporary int, owners int,
+    meter json, links json"""
+
+WRITE = f"""
+INSERT INTO overview SELECT * FROM {given(COLUMNS)}
 ON CONFLICT (account) DO UPDATE SET
     version = excluded.version, recorded_at = excluded.recorded_at, situation = excluded.situation,
     opened_at = excluded.opened_at, closed_at = excluded.closed_at, next_period = excluded.next_period,
@@ -54,7 +57,7 @@ ON CONFLICT (account) DO UPDATE SET
 
 def project(changes: Sequence[Change], rulebook: Rulebook) -> list[Write]:
     """Write the row of every changed account. The row is also what a rebuild locks, so every append touches it."""
-    return [Write(WRITE, [_row(change) for change in changes])]
+    return [Write(WRITE, COLUMNS, [_row(change) for change in changes])]
 
 
 def _row(change: Change) -> tuple[Any, ...]:
@@ -82,7 +85,7 @@ def _row(change: Change) -> tuple[Any, ...]:
     )
 
 
-def _meter(account: Account) -> str | None:
+def _meter(account: Account) -> msgspec.Raw | None:
     if not account.meters or account.meters[-1].removed_at is not None:
         return None
     meter = account.meters[-1]

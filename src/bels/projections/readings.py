@@ -29,7 +29,7 @@ from bels.domain.events import (
 from bels.domain.rulebook import Rulebook
 from bels.domain.terms import ReadingKind, ReadingStatus, Role
 from bels.journal.entry import Entry
-from bels.projections.change import Change, Db, Write, json
+from bels.projections.change import Change, Db, Write, given, json
 
 TABLE = """
 CREATE TABLE reading (
@@ -61,21 +61,22 @@ CREATE INDEX reading_held_idx ON reading (received_at, account, entry)
 NAME = "reading"
 TABLES = ("reading",)
 
-INSERT = """
-INSERT INTO reading SELECT * FROM unnest(
-    $1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::timestamptz[],
-    $9::timestamptz[], $10::text[], $11::text[], $12::text[], $13::text[], $14::json[], $15::json[], $16::text[],
-    $17::int[], $18::bigint[], $19::text[])
-"""
+COLUMNS = """
+    account text, entry bigint, meter text, kind text, status text, period text, received_at timestamptz,
+    taken_at timestamptz, recorded_at timestamptz, channel text, actor text, role text, receipt text, "values" json,
+    delta json, reason text, "limit" int, changed_by bigint, counted_in text"""
 
-UPDATE = """
+INSERT = f"INSERT INTO reading SELECT * FROM {given(COLUMNS)}"
+
+CHANGED = "account text, entry bigint, status text, kind text, changed_by bigint, counted_in text"
+
+UPDATE = f"""
 UPDATE reading SET
-    status = coalesce(changed.status, reading.status), kind = coalesce(changed.kind, reading.kind),
-    changed_by = coalesce(changed.changed_by, reading.changed_by),
-    counted_in = coalesce(changed.counted_in, reading.counted_in)
-  FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[])
-       AS changed (account, entry, status, kind, changed_by, counted_in)
- WHERE reading.account = changed.account AND reading.entry = changed.entry
+    status = coalesce(given.status, reading.status), kind = coalesce(given.kind, reading.kind),
+    changed_by = coalesce(given.changed_by, reading.changed_by),
+    counted_in = coalesce(given.counted_in, reading.counted_in)
+  FROM {given(CHANGED)}
+ WHERE reading.account = given.account AND reading.entry = given.entry
 """
 
 
@@ -112,7 +113,7 @@ def project(changes: Sequence[Change], rulebook: Rulebook) -> list[Write]:
             updates.append((account, number, row.status, row.kind, row.changed_by, row.counted_in))
         else:
             inserts.append((*row.inserted, row.changed_by, row.counted_in))
-    return [Write(INSERT, inserts), Write(UPDATE, updates)]
+    return [Write(INSERT, COLUMNS, inserts), Write(UPDATE, CHANGED, updates)]
 
 
 def _tell(batch: _Rows, account: Account, entry: Entry) -> None:

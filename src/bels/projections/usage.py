@@ -11,7 +11,7 @@ import msgspec
 
 from bels.domain.events import Average, Norm, PeriodCarriedOver, PeriodClosed, UsageLine, UsageRecalculated
 from bels.domain.rulebook import Rulebook
-from bels.projections.change import Change, Db, Write, json
+from bels.projections.change import Change, Db, Write, given, json
 
 TABLE = """
 CREATE TABLE usage (
@@ -49,21 +49,24 @@ CREATE TABLE recalculation (
 NAME = "usage"
 TABLES = ("usage", "recalculation")
 
-INSERT = """
-INSERT INTO usage SELECT * FROM unnest(
-    $1::text[], $2::text[], $3::bigint[], $4::timestamptz[], $5::timestamptz[], $6::text[], $7::json[], $8::json[],
-    $9::json[], $10::int[], $11::json[], $12::json[], $13::text[], $14::boolean[], $15::boolean[], $16::text[])
-"""
+COLUMNS = """
+    account text, period text, entry bigint, closed_at timestamptz, recorded_at timestamptz, mode text, usage json,
+    stands json, lines json, missed int, average json, norm json, settlement text, deferred boolean, carried boolean,
+    rulebook text"""
 
-RECALCULATED = """
-INSERT INTO recalculation SELECT * FROM unnest(
-    $1::text[], $2::bigint[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::text[], $8::json[], $9::json[])
-"""
+INSERT = f"INSERT INTO usage SELECT * FROM {given(COLUMNS)}"
 
-STANDS = """
-UPDATE usage SET stands = changed.stands
-  FROM unnest($1::text[], $2::text[], $3::json[]) AS changed (account, period, stands)
- WHERE usage.account = changed.account AND usage.period = changed.period
+RECALCULATION = """
+    account text, entry bigint, posted_in text, period text, recorded_at timestamptz, reason text, rule text, before json,
+    after json"""
+
+RECALCULATED = f"INSERT INTO recalculation SELECT * FROM {given(RECALCULATION)}"
+
+STANDING = "account text, period text, stands json"
+
+STANDS = f"""
+UPDATE usage SET stands = given.stands FROM {given(STANDING)}
+ WHERE usage.account = given.account AND usage.period = given.period
 """
 
 
@@ -71,7 +74,7 @@ def project(changes: Sequence[Change], rulebook: Rulebook) -> list[Write]:
     """Write the closed periods and the recalculations that entries bring."""
     closed: dict[tuple[str, str], list[Any]] = {}
     recalculated: list[tuple[Any, ...]] = []
-    stands: dict[tuple[str, str], str | None] = {}
+    stands: dict[tuple[str, str], msgspec.Raw | None] = {}
     for change in changes:
         account = change.account.number
         for entry in change.entries:
@@ -121,14 +124,14 @@ def project(changes: Sequence[Change], rulebook: Rulebook) -> list[Write]:
                     missed = 1 if event.estimated else 0
                     closed[account, event.period] = [
                         account, event.period, entry.version, None, entry.recorded_at, event.mode.value, usage, usage,
-                        "[]", missed, None, None, None, False, True, None,
+                        json(()), missed, None, None, None, False, True, None,
                     ]  # fmt: skip
                 case _:
                     pass
     return [
-        Write(INSERT, [tuple(row) for row in closed.values()]),
-        Write(RECALCULATED, recalculated),
-        Write(STANDS, [(account, period, after) for (account, period), after in stands.items()]),
+        Write(INSERT, COLUMNS, [tuple(row) for row in closed.values()]),
+        Write(RECALCULATED, RECALCULATION, recalculated),
+        Write(STANDS, STANDING, [(account, period, after) for (account, period), after in stands.items()]),
     ]
 
 
