@@ -26,6 +26,7 @@ from bels.domain.terms import Channel, EntryNumber, HoldReason, Period, ReadingS
 from bels.embedded import embedded, ensure_running
 from bels.intake import Clock, Intake, Outcome, digest, outcomes_of, utc_now
 from bels.journal.journal import find_repeated_sms, install, sender_key
+from bels.journal.write import SESSION
 from bels.projections import overview, receipts
 from bels.projections.project import install_views
 from bels.settings import Settings
@@ -97,7 +98,7 @@ async def _pool(url: str) -> AsyncIterator[asyncpg.Pool]:
             max_size=CONNECTIONS_MAX,
             timeout=CONNECT_WAIT_S,
             command_timeout=STATEMENT_WAIT_S,
-            server_settings={"application_name": "bels", "timezone": "UTC", "jit": "off"},
+            server_settings={"application_name": "bels", **SESSION},
         )
     except (OSError, asyncpg.PostgresError) as error:
         raise AppError(f"PostgreSQL cannot be reached ({type(error).__name__}): look at BELS_DATABASE_URL") from error

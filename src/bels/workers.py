@@ -20,6 +20,7 @@ import uvloop
 from bels.app import AppError, Bels
 from bels.domain.rulebook import Rulebook
 from bels.intake import Intake, Message, Outcome, TryLater
+from bels.journal.write import SESSION
 
 TASKS_ALONE = 2
 """Pieces of work under way in one process: while PostgreSQL writes one, the next is decided."""
@@ -165,7 +166,7 @@ async def _connect(url: str, rulebook: Rulebook) -> Tools:
         max_size=1,
         timeout=CONNECT_WAIT_S,
         command_timeout=STATEMENT_WAIT_S,
-        server_settings={"application_name": "bels worker", "timezone": "UTC", "jit": "off"},
+        server_settings={"application_name": "bels worker", **SESSION},
     )
     return Tools(pool, Intake(pool, rulebook))
 

@@ -436,6 +436,7 @@ async def test_neighbours_do_not_share_an_input_that_a_resolver_changes() -> Non
         "{ pets(first: 3) { ...on Dog { boss { echo ...on Cat { herself { herself { name } } } } } } }",
         "{ cats { a: herself { x: herself { name } y: rival { ...on Cat { herself { lives } } } } b: herself { lives } } }",
         "{ cats { kittens { herself { kittens { herself { name } } } } friend { ...on Cat { herself { born } } } } }",
+        "mutation { count(by: 2147483647) beyond: count }",
         'mutation { a: count change(input: {text: "t"}) { ...on Cat { herself { name } } } b: count c: count(by: 5) }',
     ],
 )

@@ -18,6 +18,16 @@ from asyncpg.pool import PoolConnectionProxy
 Db = Connection | PoolConnectionProxy
 """A connection, plain or from a pool."""
 
+SESSION = {
+    "timezone": "UTC",
+    "jit": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_seqscan": "off",
+}
+"""Settings of every connection that serves. All statements find their rows by a key: one that was planned while its table
+was small must not read the whole of it for ever after."""
+
 _encode = msgspec.json.Encoder().encode
 
 
