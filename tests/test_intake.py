@@ -324,7 +324,7 @@ async def test_a_receipt_that_is_taken_is_drawn_again(
     pool: asyncpg.Pool, intake: Intake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = iter(["AAAAAAAA", "AAAAAAAA", "BBBBBBBB"])
-    monkeypatch.setattr(intake_module, "new_receipt", lambda: next(drawn))
+    monkeypatch.setattr(intake_module, "new_receipts", lambda count: drawn)
 
     first = await intake.submit(reading("7654321", "1", 1))
     second = await intake.submit(reading("7654321", "2", 2))

@@ -7,7 +7,7 @@ import logging
 import os
 import secrets
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -53,7 +53,6 @@ ACTOR_LENGTH_MAX = 200
 RAW_LENGTH_MAX = 65_536
 
 RECEIPT_ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
-RECEIPT_LENGTH = 8
 
 
 class Status(Word):
@@ -125,6 +124,7 @@ class _Batch:
     """A batch under way: accounts as they become, entries and messages to write."""
 
     accounts: dict[str, Account]
+    receipts: Iterator[str]
     entries: dict[str, list[Entry]] = field(default_factory=dict)
     recorded: list[Recorded] = field(default_factory=list)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
@@ -137,7 +137,7 @@ class Intake:
     Every process has its own; what they write meets in the journal, where (account, version) is unique.
     """
 
-    def __init__(self, pool: asyncpg.Pool, rulebook: Rulebook, clock: Clock = utc_now, lanes: int = 2) -> None:
+    def __init__(self, pool: asyncpg.Pool, rulebook: Rulebook, clock: Clock = utc_now, lanes: int = 3) -> None:
         self._pool = pool
         self.rulebook = rulebook
         self.clock = clock
@@ -296,7 +296,7 @@ class Intake:
             return await self._park(message, error)
 
     async def _park(self, message: Message, error: Exception) -> Outcome | Exception:
-        batch = _Batch({})
+        batch = _Batch({}, new_receipts(1))
         recorded_at = self.clock()
         self._record(batch, 0, message, (), None, Status.PARKED, recorded_at)
         try:
@@ -321,7 +321,7 @@ class Intake:
             repeats = await _repeats(db, await find_messages(db, names)) if repeated else {}
             if grown:
                 await _catch_up(db, accounts)
-            batch = _Batch(accounts)
+            batch = _Batch(accounts, new_receipts(len(messages)))
             recorded_at = self.clock()
             for i, message in enumerate(messages):
                 name = (message.channel, _name(message.message_id))
@@ -375,7 +375,7 @@ class Intake:
         status: Status,
         recorded_at: datetime,
     ) -> str:
-        receipt = new_receipt()
+        receipt = next(batch.receipts)
         name = _name(message.message_id)
         number = _plain(message.account)[:ACCOUNT_LENGTH_MAX]
         outcome = Outcome(receipt, status, number, events, version, recorded_at)
@@ -472,10 +472,16 @@ def notified(numbers: Sequence[str]) -> Write:
     return Write(NOTIFY, _TOLD, [(CHANGES, payload) for payload in payloads])
 
 
-def new_receipt() -> str:
-    """Draw a receipt: eight characters that can be dictated, without 0 and O, 1 and I."""
-    number = int.from_bytes(os.urandom(RECEIPT_LENGTH))
-    return "".join([RECEIPT_ALPHABET[number >> shift & 31] for shift in range(0, 5 * RECEIPT_LENGTH, 5)])
+_PAIRS = [a + b for a in RECEIPT_ALPHABET for b in RECEIPT_ALPHABET]
+
+
+def new_receipts(count: int) -> Iterator[str]:
+    """Draw receipts: eight characters that can be dictated, without 0 and O, 1 and I."""
+    # One call to the system for a whole batch: each costs more than everything else here.
+    drawn = os.urandom(5 * count)
+    for i in range(0, 5 * count, 5):
+        n = int.from_bytes(drawn[i : i + 5])
+        yield _PAIRS[n & 1023] + _PAIRS[n >> 10 & 1023] + _PAIRS[n >> 20 & 1023] + _PAIRS[n >> 30]
 
 
 def digest(raw: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import signal
 import socket
@@ -14,6 +15,7 @@ import uvicorn
 from bels.app import Bels
 
 STOP_WAIT_S = 5
+GC_AFTER = 100_000
 BACKLOG = 2048
 SOCKET_MESSAGE_MAX = 65_536
 
@@ -67,6 +69,9 @@ async def serve(bels: Bels, listening: socket.socket, say: Callable[[str], None]
         timeout_graceful_shutdown=STOP_WAIT_S,
         lifespan="on",
     )
+    # What is loaded now stays: the collector need not look at it, nor at every remembered account after each few requests.
+    gc.freeze()
+    gc.set_threshold(GC_AFTER, 50, 1000)
     host, port = listening.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     await _Server(config, lambda: say(url)).serve([listening])

@@ -84,6 +84,8 @@ def readings_taken(account: Account, meter: Meter, at: datetime, period: Period)
 def barred(acts: tuple[AccessAct, ...]) -> list[tuple[AccessAct, AccessAct | None]]:
     """List when two refusals of access stood: the second refusal, and the check or installation that ended it, if any."""
     spans: list[tuple[AccessAct, AccessAct | None]] = []
+    if len(acts) < 2:
+        return spans
     refusals = 0
     for act in sorted(acts, key=lambda act: (act.at, act.entry)):
         if not act.refused and refusals >= 2:

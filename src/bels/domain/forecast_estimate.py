@@ -10,8 +10,8 @@ from bels.domain.account import Account, Meter, Situation
 from bels.domain.actual_readings import average_until, base_of, chain, turn, undisproved
 from bels.domain.close_period import access_is_refused, has_actual, meter_of
 from bels.domain.estimate_usage import estimate_failed_meter, estimate_usage, estimate_without_meter, norm_of
-from bels.domain.events import Average
-from bels.domain.periods import months_between, shift, window_of
+from bels.domain.events import Average, Norm
+from bels.domain.periods import first_day, months_between, shift, window_of
 from bels.domain.rulebook import Rulebook
 from bels.domain.terms import Kwh, Mode, Period, Reason, Register, Rule
 
@@ -57,6 +57,7 @@ def forecast_estimate(account: Account, rulebook: Rulebook) -> Forecast:
     settings = first = rulebook.settings_of(coming[0])
     average = ahead = average_until(account, current, until, settings)
     silent = []
+    steady = _steady_norm(account, coming[0], rulebook)
     for p in coming:
         missed = months_between(until.period, p)
         if missed <= 0:
@@ -70,12 +71,19 @@ def forecast_estimate(account: Account, rulebook: Rulebook) -> Forecast:
         if average is not None and missed <= settings.max_average_periods:
             silent.append(Silent(p, Mode.AVERAGE, average.kwh, Rule.P59B, missed))
         else:
-            norm = {Register.TOTAL: norm_of(account, p, rulebook).kwh}
+            norm = {Register.TOTAL: (steady or norm_of(account, p, rulebook)).kwh}
             rule = Rule.P60 if average is not None else Rule.P59_2
             silent.append(Silent(p, Mode.NORMATIVE, norm, rule, missed))
     cap = first.max_average_periods if ahead is not None else 0
     missed_before = max(0, months_between(until.period, coming[0]) - 1)
     return Forecast(ahead, max(0, cap - missed_before), tuple(silent))
+
+
+def _steady_norm(account: Account, first: Period, rulebook: Rulebook) -> Norm | None:
+    """Give the norm of all coming periods, None where residents or norms may change between them."""
+    if account.stays or len(rulebook.norms) > 1 or account.residents[-1].effective_on > first_day(first):
+        return None
+    return norm_of(account, first, rulebook)
 
 
 def _is_silent(account: Account, period: Period) -> bool:
