@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from bels.access.callers import sender_digest
 from bels.api.changes import Changes
 from bels.api.context import Supplier
-from bels.api.http import GraphQL, RequestContext
+from bels.api.engine.http import GraphQL, RequestContext
 from bels.channels.sms import sms_routes
 from bels.domain.rulebook import DEFAULT_RULEBOOK, Rulebook
 from bels.domain.terms import Channel, EntryNumber, HoldReason, Period, ReadingStatus, Reason, Register, Settlement

@@ -4,9 +4,9 @@ import pytest
 import strawberry
 from graphql import GraphQLError, get_introspection_query, parse
 
-from bels.api.documents import Schema
-from bels.api.guard import Limits, measure, price
-from bels.api.paging import Connection, Node
+from bels.api.engine.documents import Schema
+from bels.api.engine.guard import Limits, measure, price
+from bels.api.engine.paging import Connection, Node
 
 
 @strawberry.type

@@ -10,10 +10,10 @@ import strawberry
 from starlette.requests import HTTPConnection
 from starlette.types import Message
 
-from bels.api import documents
-from bels.api.documents import Operation, Schema
-from bels.api.http import GraphQL, RefusedError, RequestContext
-from bels.api.paging import Connection
+from bels.api.engine import documents
+from bels.api.engine.documents import Operation, Schema
+from bels.api.engine.http import GraphQL, RefusedError, RequestContext
+from bels.api.engine.paging import Connection
 
 GRAPHQL_JSON = "application/graphql-response+json"
 JSON = "application/json"

@@ -8,8 +8,8 @@ import strawberry
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bels.api.documents import Schema
-from bels.api.paging import (
+from bels.api.engine.documents import Schema
+from bels.api.engine.paging import (
     Connection,
     Key,
     Node,
@@ -21,7 +21,7 @@ from bels.api.paging import (
     encode_id,
     read_page,
 )
-from bels.api.scalars import BadUserInputError
+from bels.api.engine.scalars import BadUserInputError
 
 
 @dataclass(frozen=True)

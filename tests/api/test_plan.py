@@ -23,11 +23,11 @@ from strawberry.extensions import FieldExtension
 
 from bels.api.changes import Changes
 from bels.api.context import Supplier
-from bels.api.deadlines import Deadlines
-from bels.api.documents import Operation, RequestError, Schema
-from bels.api.guard import Limits
-from bels.api.http import RequestContext
-from bels.api.paging import encode_id
+from bels.api.engine.deadlines import Deadlines
+from bels.api.engine.documents import Operation, RequestError, Schema
+from bels.api.engine.guard import Limits
+from bels.api.engine.http import RequestContext
+from bels.api.engine.paging import encode_id
 from bels.api.schema import SCHEMA
 from bels.domain.commands import SubmitReading
 from bels.domain.events import ReadingAccepted, ReadingHeld, ReadingRefused

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import strawberry
 
-from bels.api.documents import Schema
-from bels.api.scalars import BadUserInputError, clean_text, clean_variables
+from bels.api.engine.documents import Schema
+from bels.api.engine.scalars import BadUserInputError, clean_text, clean_variables
 from bels.domain.terms import Period
 
 MOSCOW = timezone(timedelta(hours=3))

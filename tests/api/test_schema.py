@@ -14,7 +14,7 @@ from graphql import GraphQLEnumType, GraphQLInputObjectType, GraphQLInterfaceTyp
 
 from bels.api.changes import Changes
 from bels.api.context import Supplier
-from bels.api.http import RequestContext
+from bels.api.engine.http import RequestContext
 from bels.api.schema import SCHEMA, sdl
 from bels.domain.periods import MOSCOW
 from bels.domain.rulebook import DEFAULT_RULEBOOK

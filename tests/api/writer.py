@@ -16,7 +16,7 @@ from graphql import (
     is_leaf_type,
 )
 
-from bels.api.documents import RequestError, Schema
+from bels.api.engine.documents import RequestError, Schema
 
 
 class Writer:

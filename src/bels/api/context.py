@@ -9,7 +9,7 @@ import strawberry
 
 from bels.access.callers import LOCAL_CALLERS, Caller
 from bels.api.changes import Changes
-from bels.api.http import RequestContext
+from bels.api.engine.http import RequestContext
 from bels.domain.terms import Role
 from bels.intake import Intake
 

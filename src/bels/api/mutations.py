@@ -11,6 +11,7 @@ from graphql import GraphQLError
 from bels.access.callers import sender_digest
 from bels.api import inputs
 from bels.api.context import Info
+from bels.api.engine.scalars import BadUserInputError
 from bels.api.inputs import model_of, values_of
 from bels.api.outcomes import (
     CommandRefused,
@@ -24,7 +25,6 @@ from bels.api.outcomes import (
     refused_command,
     submitted,
 )
-from bels.api.scalars import BadUserInputError
 from bels.domain import commands
 from bels.domain.commands import Command, SubmitReading
 from bels.domain.terms import EntryNumber, Reason, Role

@@ -7,7 +7,7 @@ from typing import Annotated
 import strawberry
 
 from bels.api.context import Info
-from bels.api.types import (
+from bels.api.objects import (
     Account,
     AuditEntry,
     Reading,

@@ -9,12 +9,10 @@ import strawberry
 
 from bels.api import inputs
 from bels.api.context import Info
+from bels.api.engine.paging import Connection, Node, connect, decode_id, read_page
+from bels.api.engine.scalars import BadUserInputError
 from bels.api.mutations import TryLaterError, texts
-from bels.api.outcomes import PreviewReadingResult, previewed
-from bels.api.paging import Connection, Node, connect, decode_id, read_page
-from bels.api.receipts import ParkedMessage, Receipt
-from bels.api.scalars import BadUserInputError
-from bels.api.types import (
+from bels.api.objects import (
     Account,
     After,
     AuditEntry,
@@ -27,6 +25,8 @@ from bels.api.types import (
     find_account,
     find_reading,
 )
+from bels.api.outcomes import PreviewReadingResult, previewed
+from bels.api.receipts import ParkedMessage, Receipt
 from bels.domain.commands import SubmitReading
 from bels.domain.terms import Reason, Role
 from bels.intake import TryLater

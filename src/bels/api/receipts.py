@@ -6,7 +6,7 @@ from datetime import datetime
 
 import strawberry
 
-from bels.api.types import Reading
+from bels.api.objects import Reading
 from bels.domain import terms
 from bels.domain.terms import Period
 from bels.projections.receipts import ReceiptRow

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bels.api.documents import Schema
+from bels.api.engine.documents import Schema
 from bels.api.mutations import Mutation
 from bels.api.queries import Query
 from bels.api.subscriptions import Subscription

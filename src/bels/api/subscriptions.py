@@ -11,8 +11,8 @@ from graphql import GraphQLError
 from bels.api import inputs
 from bels.api.changes import TooManyWatchers
 from bels.api.context import Info
+from bels.api.objects import Account, AuditEntry, find_account
 from bels.api.receipts import Receipt
-from bels.api.types import Account, AuditEntry, find_account
 from bels.projections import audit, receipts
 
 ENTRIES_MAX = 100

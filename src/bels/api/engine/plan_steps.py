@@ -24,8 +24,8 @@ from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.cast import TYPE_CAST_ATTRIBUTE
 from strawberry.types.enum import StrawberryEnumDefinition
 
-from bels.api.plan_inputs import NotPlain
-from bels.api.plan_run import (
+from bels.api.engine.plan_inputs import NotPlain
+from bels.api.engine.plan_run import (
     SETTLED,
     Place,
     Run,

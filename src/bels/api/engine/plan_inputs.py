@@ -50,8 +50,8 @@ from strawberry.types.base import StrawberryContainer, StrawberryMaybe, Strawber
 from strawberry.types.field import StrawberryField
 from strawberry.types.lazy_type import LazyType
 
-from bels.api.plan_run import ABSENT, Run, Unsupported
-from bels.api.scalars import clean_text
+from bels.api.engine.plan_run import ABSENT, Run, Unsupported
+from bels.api.engine.scalars import clean_text
 
 Reader = Callable[[Any], Any]
 """Makes of a value from JSON what a resolver takes."""

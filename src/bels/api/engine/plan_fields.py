@@ -21,7 +21,7 @@ from graphql import (
     is_abstract_type,
 )
 
-from bels.api.plan_run import Unsupported
+from bels.api.engine.plan_run import Unsupported
 
 CONDITIONS_MAX = 6
 """Variables that decide what is skipped; there is a plan for each of their combinations that occurs."""

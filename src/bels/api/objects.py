@@ -9,8 +9,8 @@ from typing import Annotated, Any, TypeVar
 import strawberry
 
 from bels.api.context import Info
+from bels.api.engine.paging import Connection, Node, Page, connect, encode_id, read_page
 from bels.api.enums import Quality
-from bels.api.paging import Connection, Node, Page, connect, encode_id, read_page
 from bels.domain import terms
 from bels.domain.events import Average as DomainAverage
 from bels.domain.forecast_estimate import Silent

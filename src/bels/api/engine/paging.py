@@ -16,7 +16,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 import strawberry
 
-from bels.api.scalars import TEXT_MAX, BadUserInputError, clean_text
+from bels.api.engine.scalars import TEXT_MAX, BadUserInputError, clean_text
 
 PAGE_DEFAULT = 20
 PAGE_MAX = 100

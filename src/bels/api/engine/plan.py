@@ -32,10 +32,10 @@ from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.field import StrawberryField
 
-from bels.api.plan_fields import Selections, conditions
-from bels.api.plan_inputs import Inputs, Maker, NotPlain, Variable
-from bels.api.plan_run import ABSENT, Place, PlanInfo, Run, Unsupported, Where, is_coroutine
-from bels.api.plan_steps import (
+from bels.api.engine.plan_fields import Selections, conditions
+from bels.api.engine.plan_inputs import Inputs, Maker, NotPlain, Variable
+from bels.api.engine.plan_run import ABSENT, Place, PlanInfo, Run, Unsupported, Where, is_coroutine
+from bels.api.engine.plan_steps import (
     Complete,
     Execute,
     Resolve,
@@ -50,7 +50,7 @@ from bels.api.plan_steps import (
     required,
     serial,
 )
-from bels.api.scalars import clean_variables
+from bels.api.engine.scalars import clean_variables
 
 Begin: TypeAlias = Callable[[dict[str, Any], Any, Any], Executor[None]]
 """Begins the same operation in graphql-core: with variables, context and root."""

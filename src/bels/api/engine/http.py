@@ -30,7 +30,7 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import Bas
 from strawberry.types.graphql import OperationType
 from strawberry.types.unset import UNSET, UnsetType
 
-from bels.api.documents import ERRORS_MAX, Operation, RequestError, Schema, fault_text
+from bels.api.engine.documents import ERRORS_MAX, Operation, RequestError, Schema, fault_text
 
 BODY_MAX = 1_000_000
 """Bytes in the body of a request."""

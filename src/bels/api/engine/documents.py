@@ -45,10 +45,10 @@ from strawberry.types.execution import ExecutionContext, ExecutionResult, PreExe
 from strawberry.types.graphql import OperationType
 from strawberry.utils.aio import aclosing
 
-from bels.api.deadlines import Deadlines
-from bels.api.guard import Cost, Limits, OperationMeasure, measure, price, too_much
-from bels.api.plan import Answer, Plan, Planner, execute
-from bels.api.scalars import SCALARS, TEXT_MAX, BadUserInputError, clean_text, clean_variables
+from bels.api.engine.deadlines import Deadlines
+from bels.api.engine.guard import Cost, Limits, OperationMeasure, measure, price, too_much
+from bels.api.engine.plan import Answer, Plan, Planner, execute
+from bels.api.engine.scalars import SCALARS, TEXT_MAX, BadUserInputError, clean_text, clean_variables
 
 ERRORS_MAX = 10
 """Errors in one answer; the rest would only repeat them."""

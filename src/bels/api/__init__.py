@@ -1,0 +1,1 @@
+"""GraphQL: what front ends, bots and partner programs ask and are told."""
