@@ -50,7 +50,7 @@ def server(command: Sequence[str], port: int, more: Mapping[str, str]) -> Iterat
 
     :raises RuntimeError: it ends, or does not listen in time.
     """
-    process = subprocess.Popen(command, env=environment(more), cwd=ROOT)
+    process = subprocess.Popen(command, env=environment(more), cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + START_WAIT_S
         while not _listens(port):
