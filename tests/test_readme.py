@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.servers import ROOT, free_port, start
@@ -71,3 +73,20 @@ def test_a_command_of_the_readme_does_what_it_says(command: str, town: dict[str,
         assert '"may":true' in done.stdout
     if "channels/sms" in command:
         assert "л/с 1000000" in done.stdout
+
+
+def test_the_page_needs_nothing_from_elsewhere_and_its_examples_work(town: dict[str, str]) -> None:
+    url = f"http://127.0.0.1:{town['BELS_PORT']}"
+    page = httpx.get(f"{url}/graphql", headers={"accept": "text/html"})
+    examples = re.findall(r'\["([^"]+)", `(.*?)`, (`.*?`|"")\]', page.text, re.DOTALL)
+
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "://" not in page.text
+    assert len(examples) >= 5
+    for name, query, variables in examples:
+        given = re.sub(r"\$\{.*?Date\.now\(\)\}", "the page", variables.strip('`"'))
+        body = {"query": query, "variables": json.loads(given) if given.strip() else None}
+        told = httpx.post(f"{url}/graphql", json=body).json()
+        assert "errors" not in told, (name, told)
+        assert all(value is not None for value in told["data"].values()), name
+    assert httpx.get(f"{url}/schema.graphql").text == (ROOT / "src/bels/api/schema.graphql").read_text("utf-8")

@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from importlib.resources import files
 
 import asyncpg
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -137,7 +138,7 @@ async def _looked_after(settings: Settings) -> AsyncIterator[None]:
 def asgi(bels: Bels) -> ASGIApp:
     """Put the routes together: GraphQL, the SMS channel, health."""
     # The schema takes most of the start-up; commands that serve nothing do without it.
-    from bels.api.schema import SCHEMA
+    from bels.api.schema import SCHEMA, sdl
 
     changes = Changes(bels.url)
     supplier = Supplier(bels.pool, bels.intake, changes, bels.sender_key)
@@ -158,8 +159,16 @@ def asgi(bels: Bels) -> ASGIApp:
             return JSONResponse({"status": "unavailable", "reason": type(error).__name__}, 503)
         return JSONResponse({"status": "ok"})
 
-    graphql = GraphQL(SCHEMA, context, ide=True)
-    others = Starlette(routes=[Route("/health", health), *_sms(bels)], lifespan=lifespan)
+    page = (files("bels.api") / "ask.html").read_text("utf-8")
+    published = sdl()
+
+    async def schema(_: Request) -> Response:
+        return PlainTextResponse(published)
+
+    graphql = GraphQL(SCHEMA, context, ide=page)
+    others = Starlette(
+        routes=[Route("/health", health), Route("/schema.graphql", schema), *_sms(bels)], lifespan=lifespan
+    )
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         # GraphQL answers its own errors: the middleware and the router around it would cost it a tenth of its time.

@@ -580,7 +580,7 @@ def test_the_cache_is_bounded_in_characters_too() -> None:
 
 async def test_a_browser_gets_the_ide_only_where_it_is_allowed() -> None:
     browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
-    app = GraphQL(SCHEMA, context, ide=True)
+    app = GraphQL(SCHEMA, context, ide="<html><title>ask</title></html>")
     response = await send(method="GET", accept=browser, app=app)
     assert (response.status_code, response.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert "<html" in response.text

@@ -24,7 +24,6 @@ from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry.asgi import GraphQL as StrawberryView
 from strawberry.exceptions import ConnectionRejectionError
-from strawberry.http.ides import get_graphql_ide_html
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
 from strawberry.types.graphql import OperationType
@@ -109,7 +108,8 @@ class GraphQL(Generic[Context]):
 
     ``context`` makes what resolvers find in ``info.context``, from the connection; it may raise ``RefusedError``.
     ``admit`` is asked before every HTTP operation is executed, with its cost: rate limits, introspection. ``connect`` is
-    asked when a WebSocket introduces itself. ``ide`` lets a browser that opens the address have GraphiQL.
+    asked when a WebSocket introduces itself. ``ide`` is the page that a
+    browser gets when it opens the address; without it, it gets none.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class GraphQL(Generic[Context]):
         *,
         admit: Callable[[Context, Operation, int], Awaitable[None]] | None = None,
         connect: Callable[[Context], Awaitable[None]] | None = None,
-        ide: bool = False,
+        ide: str | None = None,
         request_error_status: int = 400,
         allowed_origins: Sequence[str] = (),
         connection_init_s: float = 10.0,
@@ -175,7 +175,7 @@ class GraphQL(Generic[Context]):
                     length = value
                 elif name == b"content-encoding":
                     encoding = value
-            chosen = _negotiate(accept[:HEADER_MAX], self._ide and method == "GET")
+            chosen = _negotiate(accept[:HEADER_MAX], self._ide is not None and method == "GET")
             kind = _JSON if chosen is None or chosen is _HTML else chosen
             if method not in ("POST", "GET"):
                 raise RefusedError(405, "METHOD_NOT_ALLOWED", "Use POST, or GET for a query.", [("allow", "GET, POST")])
@@ -187,7 +187,7 @@ class GraphQL(Generic[Context]):
             else:
                 request = _read_query_string(scope["query_string"])
                 if request.query is None and chosen is _HTML:
-                    return 200, _HTML, (), get_graphql_ide_html(graphql_ide="graphiql").encode()
+                    return 200, _HTML, (), (self._ide or "").encode()
             # Who asks comes first: a stranger's document is not even parsed.
             context = await self._context(HTTPConnection(scope))
             operation = self._schema.find(request.query, request.operationName)
