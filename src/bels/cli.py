@@ -332,6 +332,6 @@ def _schema(arguments: argparse.Namespace) -> int:
         print(told)
         return DONE
     path = Path(__file__).parent / "api" / "schema.graphql"
-    if not path.is_file() or path.read_text(encoding="utf-8").strip() != told.strip():
+    if not path.is_file() or path.read_text(encoding="utf-8") != told:
         raise CliError(f"{path} is not the schema of this code; write it anew: make schema", PARTLY)
     return DONE
