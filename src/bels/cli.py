@@ -329,7 +329,7 @@ def _schema(arguments: argparse.Namespace) -> int:
 
     told = sdl()
     if not arguments.check:
-        print(told)
+        sys.stdout.write(told)
         return DONE
     path = Path(__file__).parent / "api" / "schema.graphql"
     if not path.is_file() or path.read_text(encoding="utf-8") != told:
