@@ -17,7 +17,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check bench soak format schema lock setup clean
+.PHONY: help run test peers check bench soak format schema lock setup clean
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -25,8 +25,11 @@ help:  ## Show what can be made
 run: $(READY)  ## Serve the demonstration town on http://127.0.0.1:8000 (BELS_PORT)
 	@$(BIN)/bels serve --demo $(ARGS)
 
-test: $(READY)  ## Run the tests (ARGS="-k name" for some of them)
+test: $(READY) peers  ## Run the tests (ARGS="-k name" for some of them)
 	@$(BIN)/python -m pytest $(ARGS)
+
+peers:  ## Install the gateways that the tests talk to, if this user may
+	@sh deploy/peers.sh
 
 check: $(READY)  ## Check format, lint, types, floors and the schema file
 	$(BIN)/ruff format --check $(CODE)
