@@ -158,8 +158,6 @@ def test_an_import_bills_every_period_that_was_over_at_its_last_reading(database
             "period": "2024-05",
             "before_kwh": {"total": 138},
             "after_kwh": {"half_peak": 114, "night": 106, "peak": 112},
-            "reason": "SETTLEMENT",
-            "rule": "policy:REDISTRIBUTE",
         }
     ]
     assert list(june["usage_kwh"]) == ["half_peak", "night", "peak"]
@@ -432,3 +430,36 @@ async def test_real_households_are_billed_what_their_meters_counted(
                     billed += sum(line["after_kwh"].values()) - sum(line["before_kwh"].values())
         # One of the meters passes zero on the way.
         assert billed == sum((int(own[-1][r]) - int(own[0][r])) % 100_000 for r in order), account
+
+
+def test_a_row_with_a_control_character_stores_nothing_of_its_account(database: str, tmp_path: Path) -> None:
+    done = run_import(database, tmp_path, HOUSEHOLD.replace("M1000101", "M\x00"), "")
+
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert [row[1] for row in rejects(tmp_path / "accounts.csv")] == ["BAD_ROW"]
+    mended = run_import(database, tmp_path, HOUSEHOLD, "")
+    assert mended.returncode == 0, mended.stderr
+
+
+def test_a_rejects_file_that_cannot_be_written_stops_the_import_before_it_stores(database: str, tmp_path: Path) -> None:
+    (tmp_path / "readings.csv.rejects.csv").mkdir()
+
+    done = run_import(database, tmp_path, HOUSEHOLD, "")
+
+    assert done.returncode == 2
+    assert "rejects" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert asyncio.run(views(database))["overview"] == []
+
+
+def test_only_what_was_accepted_is_counted_as_here_before(database: str, tmp_path: Path) -> None:
+    rows = "".join(
+        f"1000101,2024-04-22T1{i}:00:00+03:00,sms,{values}\n"
+        for i, values in enumerate(("14227|13106|5887", "142270|13106|5887", "99999|13106|5887"))
+    )
+    run_import(database, tmp_path, HOUSEHOLD, rows)
+
+    again = run_import(database, tmp_path, HOUSEHOLD, rows)
+
+    assert "Readings accepted: 0 (and 1 were here before)" in again.stdout

@@ -169,6 +169,33 @@ async def test_a_bad_row_never_stops_another_and_a_repeat_changes_nothing(
     assert again["rows"][0]["outcome"]["replayed"] is True
 
 
+async def test_a_row_without_a_name_is_refused_alone_and_pointed_at(server: Server, client: httpx.AsyncClient) -> None:
+    values = [{"register": "DAY", "value": "3200"}, {"register": "NIGHT", "value": "1600"}]
+    rows = [
+        {"account": TWO, "idempotencyKey": "named", "values": values},
+        {"account": TWO, "idempotencyKey": " ", "values": values},
+        {"account": TWO, "idempotencyKey": "empty", "values": []},
+    ]
+    query = SUBMIT_ROWS.replace("... on Refusal { code }", "... on Refusal { code path }")
+    told = (await ask(client, server.url, query, rows=rows))["submitReadings"]["rows"]
+
+    assert told[0]["outcome"]["__typename"] == "ReadingAccepted"
+    assert told[1]["outcome"]["code"] == "BAD_MESSAGE_ID"
+    assert told[1]["outcome"]["path"] == ["input", "rows", "1", "idempotencyKey"]
+    assert told[2]["outcome"]["code"] == "TOO_FEW_VALUES"
+    assert told[2]["outcome"]["path"] == ["input", "rows", "2", "values"]
+
+
+async def test_an_sms_that_corrects_back_is_what_counts(server: Server, client: httpx.AsyncClient) -> None:
+    for i, value in enumerate(("3300", "3310", "3300")):
+        parameters = {"from": "+79160000001", "text": f"1000003#{value}#1700", "id": f"back {i}", "charset": "UTF-8"}
+        await client.get(f"{server.url}/channels/sms", params=parameters)
+    question = "query($n: String!) { account(number: $n) { submission { sent { value } } } }"
+
+    told = (await ask(client, server.url, question, n=TWO))["account"]["submission"]
+    assert told["sent"] == [{"value": 3300}, {"value": 1700}]
+
+
 async def test_501_rows_are_refused_together_and_500_are_taken(server: Server, client: httpx.AsyncClient) -> None:
     rows = [
         {"account": ONE, "idempotencyKey": f"many {i}", "values": [{"register": "TOTAL", "value": str(10410 + i)}]}

@@ -181,7 +181,7 @@ def asgi(bels: Bels) -> ASGIApp:
 
 
 def _sms(bels: Bels) -> list[Route]:
-    async def earlier(_account: str, _channel: Channel, actor: str, raw: str, since: datetime) -> Outcome | None:
+    async def earlier(actor: str, raw: str, since: datetime) -> Outcome | None:
         async with bels.pool.acquire() as db:
             found = await find_repeated_sms(db, actor, digest(raw), since)
             return (await outcomes_of(db, [found]))[0] if found is not None else None

@@ -284,6 +284,9 @@ def _close(arguments: argparse.Namespace) -> int:
 
 
 def _statement(arguments: argparse.Namespace) -> int:
+    if not (len(arguments.account) == 7 and arguments.account.isascii() and arguments.account.isdigit()):
+        raise CliError(f"an account has exactly seven digits, {arguments.account[:40]!r} has not")
+
     async def run() -> int:
         async with _ready(_settings()) as bels:
             found = await statement.find_statement(bels, arguments.account)

@@ -36,6 +36,7 @@ NOON = time(12)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _ACCOUNT = re.compile(rb"[0-9]{7}")
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _CHANNELS = {channel.value.encode(): channel for channel in Channel if channel is not Channel.CLOSING}
 _ZONES = "total, day|night or half_peak|night|peak"
 
@@ -89,6 +90,11 @@ class Rejects:
 
     def __init__(self, path: Path) -> None:
         self.path = path.with_name(path.name + ".rejects.csv")
+        try:
+            # Now, and not when everything is stored: then nobody would learn what was left out.
+            self.path.open("ab").close()
+        except OSError as error:
+            raise ImportFileError(f"the rejects file {self.path} cannot be written: {error.strerror}") from error
         self._spool: IO[bytes] = TemporaryFile()  # noqa: SIM115 - closed by close()
         self._lines = array("Q")
         self._places = array("Q")
@@ -171,6 +177,8 @@ class Rows:
         """
         if len(row) > ROW_LENGTH_MAX:
             raise RowError(BAD_ROW, f"the row is longer than {ROW_LENGTH_MAX:,} bytes")
+        if _CONTROL.search(row):
+            raise RowError(BAD_ROW, "the row has a control character")
         fields = row.split(b",") if b'"' not in row else _quoted(row)
         if len(fields) != len(self._order):
             hint = "; separate the fields by commas" if b";" in row and len(fields) == 1 else ""

@@ -267,7 +267,6 @@ def _count_account(done: Imported, outcome: Outcome, row: AccountRow) -> None:
 
 
 def _count_reading(done: Imported, outcome: Outcome, row: ReadingRow) -> None:
-    done.readings_repeated += outcome.repeated
     event = outcome.events[0] if outcome.events else None
     if isinstance(event, ReadingHeld):
         done.held_count += 1
@@ -287,6 +286,7 @@ def _count_reading(done: Imported, outcome: Outcome, row: ReadingRow) -> None:
         done.refused_readings.append((row, outcome.status.value, waits))
     else:
         done.readings += not outcome.repeated
+        done.readings_repeated += outcome.repeated
 
 
 def _opening_id(number: str) -> str:

@@ -77,8 +77,6 @@ def as_json(statement: Statement) -> dict[str, Any]:
                         "period": r.period,
                         "before_kwh": _ordered(r.before, order),
                         "after_kwh": _ordered(r.after, order),
-                        "reason": r.reason,
-                        "rule": r.rule,
                     }
                     for r in row.recalculations
                 ],

@@ -29,7 +29,7 @@ from bels.projections.words import MONTHS
 SMS_PART_LENGTH = 67
 """Characters of one part of a long Cyrillic SMS; a single one has 70."""
 
-SMS_LENGTH_MAX = 3 * SMS_PART_LENGTH
+SMS_LENGTH_MAX = 2 * SMS_PART_LENGTH
 
 TRY_LATER = "BELS: servis nedostupen, pokazanie NE prinyato. Povtorite pozzhe."
 """The one answer that is given when nothing could be stored: in Latin letters, as a gateway itself must say it."""
@@ -125,6 +125,7 @@ _REFUSALS: dict[Reason, str] = {
     Reason.BAD_ADDRESS: "Этот адрес нельзя привязать",
     Reason.NOT_UNDERSTOOD: "Не понято",
     Reason.MESSAGE_ID_REUSED: "Под этим номером уже было другое сообщение",
+    Reason.BAD_MESSAGE_ID: "У сообщения нет верного идентификатора",
     Reason.RECEIVED_IN_FUTURE: "Время получения ещё не наступило",
 }
 
@@ -169,7 +170,8 @@ _HINTS: dict[Reason, str] = {
     Reason.NOT_LINKED: "Привяжите его кодом из личного кабинета",
     Reason.BAD_ADDRESS: "Укажите телефон, почту или чат",
     Reason.NOT_UNDERSTOOD: "Пример: {example}",
-    Reason.MESSAGE_ID_REUSED: "Отправьте под новым номером",
+    Reason.MESSAGE_ID_REUSED: "Отправьте сообщение заново",
+    Reason.BAD_MESSAGE_ID: "Идентификатор: от 1 до 200 знаков, для каждого сообщения свой",
     Reason.RECEIVED_IN_FUTURE: "Проверьте часы отправителя",
 }
 
@@ -392,6 +394,8 @@ def _needed(registers: Sequence[Register]) -> str:
 
 def _got(reason: Reason, detail: str) -> str:
     number = detail.partition("/")[0]
+    if reason is Reason.BAD_ACCOUNT and number == "letters":
+        return ", без букв"
     if not (number.isascii() and number.isdigit()):
         return ""
     count = int(number)

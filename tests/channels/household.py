@@ -18,7 +18,7 @@ from bels.domain.decide import decide
 from bels.domain.events import CommandRefused, Event, ReadingHeld, ReadingRefused
 from bels.domain.periods import MOSCOW
 from bels.domain.rulebook import DEFAULT_RULEBOOK
-from bels.domain.terms import Channel, EntryNumber, Locality, MeterModel, Period, Reason, Register, Stove
+from bels.domain.terms import EntryNumber, Locality, MeterModel, Period, Reason, Register, Stove
 from bels.intake import Message, Outcome, Status
 from bels.words import ReceiptState
 
@@ -124,19 +124,13 @@ class Town:
         self.stored.append(Stored(message, outcome))
         return outcome
 
-    async def earlier(self, account: str, channel: Channel, actor: str, raw: str, since: datetime) -> Outcome | None:
-        """Find the same message under another id."""
+    async def earlier(self, actor: str, raw: str, since: datetime) -> Outcome | None:
+        """Find the sender's last message, if it was the same under another id, and taken."""
         self.fail_when_down()
-        for stored in self.stored:
-            m = stored.message
-            if (m.account, m.channel, m.actor, m.raw) == (
-                account,
-                channel,
-                actor,
-                raw,
-            ) and stored.outcome.recorded_at >= since:
-                return replace(stored.outcome, repeated=True)
-        return None
+        last = next((stored for stored in reversed(self.stored) if stored.message.actor == actor), None)
+        if last is None or last.message.raw != raw or last.outcome.recorded_at < since:
+            return None
+        return replace(last.outcome, repeated=True) if last.outcome.status in (Status.ACCEPTED, Status.HELD) else None
 
     async def meter_of(self, number: str) -> MeterModel | None:
         """Give the meter in service."""

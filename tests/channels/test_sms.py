@@ -125,6 +125,25 @@ async def test_the_operators_repeat_under_a_new_id_hears_the_same(kannel: Kannel
     assert len(kannel.town.stored) == 2
 
 
+async def test_a_correction_back_counts_whatever_was_said_before(kannel: Kannel) -> None:
+    first = await kannel.says("1000001#10385", id="A")
+    await kannel.says("1000001#10395", id="B")
+    back = await kannel.says("1000001#10385", id="C")
+    assert back != first
+    assert "10385" in back
+    assert len(kannel.town.stored) == 3
+
+
+async def test_a_refusal_is_judged_anew_under_a_new_id(kannel: Kannel) -> None:
+    await kannel.says("9999999#10385", id="A")
+    await kannel.says("9999999#10385", id="B")
+    assert len(kannel.town.stored) == 2
+
+
+async def test_letters_in_an_account_are_named(kannel: Kannel) -> None:
+    assert "без букв" in await kannel.says("a1000001#10385")
+
+
 async def test_the_same_text_of_another_phone_is_another_message(kannel: Kannel) -> None:
     await kannel.says("1000001#10385")
     await kannel.says("1000001#10385", **{"from": "+79031112233"})

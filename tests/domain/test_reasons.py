@@ -212,6 +212,7 @@ ELSEWHERE = {
     Reason.BAD_ACCOUNT,  # below: it needs another number
     Reason.NOT_UNDERSTOOD,
     Reason.MESSAGE_ID_REUSED,
+    Reason.BAD_MESSAGE_ID,
     Reason.RECEIVED_IN_FUTURE,
 }
 

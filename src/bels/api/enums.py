@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
 import strawberry
 
 from bels.domain import terms
+from bels.projections import words
 from bels.projections.receipts import ReceiptState as State
 
 Register = strawberry.enum(terms.Register, description="A register of a meter: one, two or three zones of the day.")
@@ -23,7 +28,7 @@ RefusalCode = strawberry.enum(
 RecalculationReason = strawberry.enum(terms.RecalculationReason, description="The ground of a recalculation.")
 FailureCause = strawberry.enum(terms.FailureCause, description="Why a meter does not count.")
 Role = strawberry.enum(terms.Role, description="For whom a message spoke.")
-ReceiptState = strawberry.enum(State, description="Where a message stands; COUNTED names the period that billed it.")
+ReceiptState = strawberry.enum(State, description="Where a message stands.")
 
 
 @strawberry.enum(description="What a number of a reading or a period rests on.")
@@ -34,3 +39,77 @@ class Quality(terms.Word):
     CONTROL = "CONTROL"
     AVERAGE = "AVERAGE"
     NORMATIVE = "NORMATIVE"
+
+
+READING_KINDS = {
+    terms.ReadingKind.SENT: "Sent by a consumer or for one (переданное).",
+    terms.ReadingKind.INITIAL: "Shown when the meter was put into service (начальное).",
+    terms.ReadingKind.FINAL: "Shown when it was taken out (конечное).",
+    terms.ReadingKind.CONTROL: "Taken by an inspector (контрольное).",
+    terms.ReadingKind.PREVIOUS_WRONG: "Let stand by an operator: the one before was wrong; acts as a control reading.",
+}
+READING_STATUSES = {
+    terms.ReadingStatus.ACCEPTED: "Counts (принято).",
+    terms.ReadingStatus.HELD: "Does not count until it is confirmed (на проверке).",
+    terms.ReadingStatus.SUPERSEDED: "A later one counts instead (заменено).",
+    terms.ReadingStatus.DISPROVED: "A control reading showed less (опровергнуто).",
+    terms.ReadingStatus.DISREGARDED: "Its period fell under two refusals of access or a failed meter (не учитывается).",
+    terms.ReadingStatus.REJECTED: "An operator decided that it does not count (отклонено).",
+    terms.ReadingStatus.REFUSED: "Was never taken (не принято).",
+}
+SETTLEMENTS = {
+    terms.Settlement.REDISTRIBUTE: "The consumption is shared over the missed periods by their days.",
+    terms.Settlement.IN_PERIOD: "The estimates stay, the period of the reading takes the rest.",
+    terms.Settlement.NEXT_PERIOD: "As REDISTRIBUTE, with the bill of the next period.",
+}
+MEANINGS = {
+    terms.Meaning.ROLLOVER: "The register passed zero (переход через ноль).",
+    terms.Meaning.PREVIOUS_WRONG: "The reading before was wrong (прежнее ошибочно).",
+}
+QUALITIES = {
+    Quality.ACTUAL: "Rests on what the meter showed.",
+    Quality.CONTROL: "Rests on an inspector's or operator's word.",
+    Quality.AVERAGE: "Estimated by the average.",
+    Quality.NORMATIVE: "Billed by the norm.",
+}
+STATES = {
+    State.ACCEPTED: "A reading that counts, its period is still open.",
+    State.HELD: "A reading that does not count until it is confirmed.",
+    State.REFUSED: "Not taken.",
+    State.SUPERSEDED: "A later reading counts instead.",
+    State.DISPROVED: "A control reading showed less.",
+    State.DISREGARDED: "Does not count any more.",
+    State.REJECTED: "An operator decided that it does not count.",
+    State.COUNTED: "A reading that is billed; `countedIn` names the period.",
+    State.DONE: "Something else than a reading, carried out.",
+    State.PARKED: "Kept for an operator: it could not be handled.",
+}
+
+
+def _describe(described: Mapping[Any, str]) -> None:
+    """Give every value of an enum its description; the Russian tables are those of the audit trail."""
+    kind: type[Enum] = type(next(iter(described)))
+    definition: Any = kind.__strawberry_definition__  # type: ignore[attr-defined]
+    for value in definition.values:
+        value.description = described[kind(value.value)]
+
+
+for table in (
+    words.REGISTERS,
+    words.LOCALITIES,
+    words.STOVES,
+    words.CHANNELS,
+    words.MODES,
+    words.HOLDS,
+    words.REASONS,
+    words.GROUNDS,
+    words.CAUSES,
+    words.ROLES,
+    READING_KINDS,
+    READING_STATUSES,
+    SETTLEMENTS,
+    MEANINGS,
+    QUALITIES,
+    STATES,
+):
+    _describe(table)

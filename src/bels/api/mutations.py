@@ -23,6 +23,7 @@ from bels.api.outcomes import (
     SubmitReadingsResult,
     done,
     refused_command,
+    row_outcome,
     submitted,
 )
 from bels.domain import commands
@@ -33,6 +34,7 @@ from bels.projections import receipts
 
 ROWS_MAX = 500
 VALUES_MAX = 10
+"""Values of a reading that are looked at: three registers, and some to say that there are too many."""
 KEY_LENGTH_MAX = 200
 
 _raw = msgspec.json.Encoder().encode
@@ -46,18 +48,20 @@ class TryLaterError(GraphQLError):
         super().__init__(message, extensions={"code": "TRY_LATER", "retryable": True})
 
 
+def _is_key(key: str) -> bool:
+    return bool(key.strip()) and len(key) <= KEY_LENGTH_MAX
+
+
 def _key(key: str) -> str:
-    if not key.strip() or len(key) > KEY_LENGTH_MAX:
+    if not _is_key(key):
         raise BadUserInputError(f"`idempotencyKey` must have 1 to {KEY_LENGTH_MAX} characters.")
     return key
 
 
 def texts(values: Sequence[inputs.RegisterReading]) -> Mapping[str, str]:
     """Give the values of a reading by register; one named twice is a value too many, not a silent last one."""
-    if len(values) > VALUES_MAX:
-        raise BadUserInputError(f"A reading names at most three registers; this one has {len(values)} values.")
     named: dict[str, str] = {}
-    for i, value in enumerate(values):
+    for i, value in enumerate(values[:VALUES_MAX]):
         name = value.register.value
         named[name if name not in named else f"{name} #{i + 1}"] = value.value
     return named
@@ -94,9 +98,9 @@ async def _held(info: Info, receipt: str) -> tuple[str, EntryNumber] | CommandRe
     return row.account, EntryNumber(row.first_version)
 
 
-@strawberry.type(description="What may be asked of bels.")
+@strawberry.type(description="What may be done: each mutation is one message, with a receipt.")
 class Mutation:
-    """What may be asked of bels."""
+    """What may be done."""
 
     @strawberry.mutation(description="Submit a meter reading: accepted, held with a reason, or refused with a reason.")
     async def submit_reading(self, info: Info, input: inputs.SubmitReadingInput) -> SubmitReadingResult:
@@ -112,12 +116,13 @@ class Mutation:
             raise BadUserInputError(
                 f"`rows` must have 1 to {ROWS_MAX} readings; this one has {len(input.rows)}. Send them in several calls."
             )
-        messages = [_reading(info, row) for row in input.rows]
+        named = [(i, row) for i, row in enumerate(input.rows) if _is_key(row.idempotency_key)]
         try:
-            outcomes = await info.context.app.intake.handle(messages)
+            outcomes = await info.context.app.intake.handle([_reading(info, row) for _, row in named])
         except TryLater:
             raise TryLaterError from None
-        rows = [RowOutcome(index=i, outcome=submitted(outcome)) for i, outcome in enumerate(outcomes)]
+        taken = {i: outcome for (i, _), outcome in zip(named, outcomes, strict=True)}
+        rows = [RowOutcome(index=i, outcome=row_outcome(taken.get(i), i)) for i in range(len(input.rows))]
         return SubmitReadingsResult(
             rows=rows,
             accepted=sum(isinstance(row.outcome, ReadingAccepted) for row in rows),

@@ -246,6 +246,25 @@ def submitted(outcome: Outcome) -> ReadingAccepted | ReadingHeld | ReadingRefuse
     raise TypeError(type(event).__name__)
 
 
+def row_outcome(outcome: Outcome | None, index: int) -> ReadingAccepted | ReadingHeld | ReadingRefused | MessageParked:
+    """Show the outcome of a row, None where it has no name to be taken under; a refusal points into the row."""
+    if outcome is None:
+        words = refusal(terms.Reason.BAD_MESSAGE_ID)
+        shown: ReadingAccepted | ReadingHeld | ReadingRefused | MessageParked = ReadingRefused(
+            code=terms.Reason.BAD_MESSAGE_ID,
+            text=words.text,
+            hint=words.hint,
+            path=["input", "idempotencyKey"],
+            receipt=None,
+            replayed=False,
+        )
+    else:
+        shown = submitted(outcome)
+    if isinstance(shown, ReadingRefused) and shown.path is not None:
+        shown.path = ["input", "rows", str(index), *shown.path[1:]]
+    return shown
+
+
 def refused_reading(event: events.ReadingRefused, account: str, receipt: str | None, repeated: bool) -> ReadingRefused:
     """Show why a reading was not taken."""
     words = refusal(event.reason, event.expected, account, detail=event.detail, capacity=event.capacity)

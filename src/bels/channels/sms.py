@@ -96,7 +96,7 @@ class Sms:
 def sms_routes(
     *,
     submit: Callable[[Message], Awaitable[Outcome]],
-    earlier: Callable[[str, Channel, str, str, datetime], Awaitable[Outcome | None]],
+    earlier: Callable[[str, str, datetime], Awaitable[Outcome | None]],
     meter_of: Callable[[str], Awaitable[DisplayedMeter | None]],
     receipt_state: Callable[[str], Awaitable[ReceiptState | None]],
     linked: Callable[[str, str], Awaitable[bool]],
@@ -107,9 +107,9 @@ def sms_routes(
 ) -> list[Route]:
     """Make the route of ``GET /channels/sms``.
 
-    ``submit`` brings a message in; ``earlier`` finds, by (account, channel, actor, raw, since), the outcome of the same
-    message under another id; ``meter_of`` gives the meter in service of an account; ``receipt_state`` what a receipt stands for;
-    ``linked`` whether a sender (by digest) may speak for an account; ``sender_digest`` a keyed hex digest of an address.
+    ``submit`` brings a message in; ``earlier`` finds, by (actor, raw, since), the outcome of the sender's last message if it
+    was the same under another id, and taken; ``meter_of`` gives the meter in service of an account; ``receipt_state`` what
+    a receipt stands for; ``linked`` whether a sender (by digest) may speak for an account; ``sender_digest`` a keyed hex digest of an address.
 
     ``token`` is the secret that Kannel sends; None only where nobody else can reach the port.
 
@@ -124,7 +124,7 @@ def sms_routes(
         if isinstance(parsed, ReceiptQuestion):
             return in_sms(state(parsed.receipt, await receipt_state(parsed.receipt)), parsed.receipt)
         account, command = await command_of(parsed, sms.received_at)
-        outcome = await earlier(account, Channel.SMS, actor, sms.raw, now() - REPEATED_WITHIN)
+        outcome = await earlier(actor, sms.raw, now() - REPEATED_WITHIN)
         if outcome is None:
             outcome = await submit(Message(Channel.SMS, sms.message_id, actor, account, command, sms.raw))
         known = bool(outcome.account) and await linked(outcome.account, sms.sender)
@@ -149,7 +149,9 @@ def sms_routes(
                     return found.account, ReadingRefused(Reason.NOT_HELD, at, {}, found.registers)
                 return found.account, ConfirmReading(found.reading, at, Role.CONSUMER)
             case BadAccount(digits):
-                return "", ReadingRefused(Reason.BAD_ACCOUNT, at, {}, detail=str(digits))
+                return "", ReadingRefused(
+                    Reason.BAD_ACCOUNT, at, {}, detail="letters" if digits is None else str(digits)
+                )
             case NotUnderstood(confirming):
                 return "", ReadingRefused(Reason.NOT_UNDERSTOOD, at, {}, detail="ДА" if confirming else None)
             case _ as never:

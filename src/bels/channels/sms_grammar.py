@@ -71,12 +71,12 @@ class ReceiptQuestion:
 
 @dataclass(frozen=True, slots=True)
 class BadAccount:
-    """The first number is no account: it has so many digits, and not seven.
+    """The first number is no account: it has so many digits, and not seven, or None: letters stand in it.
 
     The number itself is left out: where an account should stand people write their phone.
     """
 
-    digits: int
+    digits: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +245,8 @@ def _read_account(plain: str) -> Reading | BadAccount | NotUnderstood:
         elif glued is not None:
             account, rest = _digits(glued.group(1)), tuple(_read_piece(glued.group(2), "-"))
         else:
-            return BadAccount(sum(c.isdigit() for c in token.text))
+            digits = sum(c.isdigit() for c in token.text)
+            return BadAccount(digits if digits != 7 else None)
         if len(account) != 7:
             return BadAccount(len(account))
         return Reading(account, (*before, *rest, *tokens[i + 1 :]))

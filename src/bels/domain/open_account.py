@@ -35,6 +35,8 @@ from bels.domain.terms import EntryNumber, Mode, Reason, Register
 
 PERSONS_MAX = 100
 ROOMS_MAX = 30
+OPENED_YEAR_MIN = 1990
+"""No account of today is older in any system; an earlier year is a slip, and would have a period for each month."""
 HISTORY_PERIODS_MAX = 600
 """Periods that an earlier system may have billed: fifty years."""
 
@@ -51,6 +53,8 @@ def open_account(account: Account, command: OpenAccount, rulebook: Rulebook) -> 
         refusal = Reason.BAD_ACCOUNT
     elif account.situation is not Situation.UNKNOWN:
         refusal = Reason.ACCOUNT_EXISTS
+    elif command.opened_at.year < OPENED_YEAR_MIN:
+        refusal = Reason.BAD_DATES
     elif not (
         0 <= command.permanent <= PERSONS_MAX and 1 <= command.owners <= PERSONS_MAX and 1 <= command.rooms <= ROOMS_MAX
     ):

@@ -37,7 +37,6 @@ CAPACITIES = (5, 6, 7)
 """Integer digits a household meter may show; induction meters of 4 digits are not in service any more."""
 
 METER_NUMBER_LENGTH_MAX = 40
-ACT_LENGTH_MAX = 200
 
 
 def install_meter(account: Account, command: InstallMeter, rulebook: Rulebook) -> tuple[Event, ...]:
@@ -183,7 +182,12 @@ def _refusal_of_new_meter(account: Account, meter: MeterModel, values: Kwh, at: 
 def refusal_of_model(meter: MeterModel) -> Reason | None:
     """Say why a meter cannot serve a household, None when it can."""
     number = meter.number.strip()
-    if not number or len(number) > METER_NUMBER_LENGTH_MAX or meter.capacity not in CAPACITIES:
+    if (
+        not number.isprintable()
+        or not number
+        or len(number) > METER_NUMBER_LENGTH_MAX
+        or meter.capacity not in CAPACITIES
+    ):
         return Reason.BAD_METER
     if frozenset(meter.registers) not in REGISTER_SETS or len(set(meter.registers)) != len(meter.registers):
         return Reason.BAD_METER

@@ -19,7 +19,6 @@ from bels.domain.terms import (
     REGISTER_ORDER,
     EntryNumber,
     Kwh,
-    Mode,
     Period,
     ReadingKind,
     RecalculationReason,
@@ -282,8 +281,3 @@ def _changed(stands: Kwh, removed: Kwh, added: Kwh) -> Used:
     now = {r: kwh + added.get(r, 0) for r, kwh in left.items() if kwh or r in added}
     now |= {r: kwh for r, kwh in added.items() if r not in now}
     return {r: now[r] for r in REGISTER_ORDER if r in now}
-
-
-def is_estimated(mode: Mode) -> bool:
-    """Say whether a mode is one of the estimates of rules 1.5."""
-    return mode in (Mode.AVERAGE, Mode.NORMATIVE)

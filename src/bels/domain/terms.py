@@ -188,6 +188,7 @@ class Reason(Word):
     # A message that never becomes a command, or cannot be carried out now.
     NOT_UNDERSTOOD = "NOT_UNDERSTOOD"
     MESSAGE_ID_REUSED = "MESSAGE_ID_REUSED"
+    BAD_MESSAGE_ID = "BAD_MESSAGE_ID"
     RECEIVED_IN_FUTURE = "RECEIVED_IN_FUTURE"
 
 

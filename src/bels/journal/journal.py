@@ -122,15 +122,19 @@ async def find_receipt(db: Db, receipt: str) -> Recorded | None:
 
 
 async def find_repeated_sms(db: Db, actor: str, content: bytes, since: datetime) -> Recorded | None:
-    """Find the first SMS of a sender with the same content since a moment, whatever its id."""
+    """Find the SMS that a gateway brings again under a new id: the sender's last one, if it says the same and was taken.
+
+    An earlier one does not count: whoever writes 6, then 7, then 6 again, means 6. A refused one is judged anew.
+    """
     row = await db.fetchrow(
         f"SELECT {_MESSAGE_COLUMNS} FROM message WHERE channel = 'sms' AND actor = $1 AND recorded_at >= $2"
-        " AND content = $3 ORDER BY recorded_at LIMIT 1",
+        " ORDER BY recorded_at DESC LIMIT 1",
         actor,
         since,
-        content,
     )
-    return _recorded(row) if row is not None else None
+    if row is None or bytes(row["content"]) != content or row["status"] not in ("ACCEPTED", "HELD"):
+        return None
+    return _recorded(row)
 
 
 async def find_parked(db: Db, after: tuple[datetime, str] | None, limit: int) -> list[Recorded]:

@@ -176,6 +176,7 @@ REASONS = {
     Reason.BAD_ADDRESS: "такой отправитель не может быть привязан",
     Reason.NOT_UNDERSTOOD: "сообщение не понято",
     Reason.MESSAGE_ID_REUSED: "под этим идентификатором уже было другое сообщение",
+    Reason.BAD_MESSAGE_ID: "у сообщения должен быть идентификатор от 1 до 200 знаков",
     Reason.RECEIVED_IN_FUTURE: "время получения ещё не наступило",
 }
 MONTHS = (
