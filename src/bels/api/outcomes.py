@@ -273,9 +273,14 @@ def refused_reading(event: events.ReadingRefused, account: str, receipt: str | N
         names = list(event.values)
         bad = next((i for i, name in enumerate(names) if event.values[name][:40] == event.detail), None)
         path = ["input", "values", str(bad), "value"] if bad is not None else path
-    return ReadingRefused(
-        code=event.reason, text=words.text, hint=words.hint, path=path, receipt=receipt, replayed=repeated
-    )
+    hint = words.hint
+    if path is not None and "values" in path and event.expected:
+        hint = f"Пример: values: [{', '.join(_example(register) for register in event.expected)}]"
+    return ReadingRefused(code=event.reason, text=words.text, hint=hint, path=path, receipt=receipt, replayed=repeated)
+
+
+def _example(register: terms.Register) -> str:
+    return f'{{register: {register.name}, value: "12345"}}'
 
 
 def refused_command(
