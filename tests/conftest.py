@@ -62,19 +62,28 @@ def template(postgres: str) -> str:
     return TEMPLATE
 
 
+async def _run(server: str, *statements: str) -> None:
+    db = await asyncpg.connect(server)
+    try:
+        for statement in statements:
+            await db.execute(statement)
+    finally:
+        await db.close()
+
+
+def new_supplier(server: str, template: str, name: str) -> str:
+    """Make a new, empty supplier under a name, in place of one that is there, and give its URL."""
+    drop, create = f"DROP DATABASE IF EXISTS {name} WITH (FORCE)", f"CREATE DATABASE {name} TEMPLATE {template}"
+    asyncio.run(_run(server, drop, create))
+    return database_of(server, name)
+
+
 @pytest.fixture
 def database(postgres: str, template: str) -> Iterator[str]:
     """Give the URL of a new, empty supplier."""
     name = f"bels_test_{os.getpid()}_{next(_numbers)}"
-
-    async def run(statement: str) -> None:
-        db = await asyncpg.connect(postgres)
-        await db.execute(statement)
-        await db.close()
-
-    asyncio.run(run(f"CREATE DATABASE {name} TEMPLATE {template}"))
-    yield database_of(postgres, name)
-    asyncio.run(run(f"DROP DATABASE {name} WITH (FORCE)"))
+    yield new_supplier(postgres, template, name)
+    asyncio.run(_run(postgres, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @pytest.fixture

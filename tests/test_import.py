@@ -8,7 +8,6 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from bels.progress import progress
 from bels.settings import Settings
 from bels.statement import as_json, find_statement
 from tests.command import BELS, NOT_COMPARED, bels, environment, fetch, statement_of, views
-from tests.conftest import database_of
+from tests.conftest import new_supplier
 
 ACCOUNTS = "account,opened_on,locality,stove,rooms,residents,meter,capacity,registers,initial\n"
 READINGS = "account,received_at,channel,values\n"
@@ -88,18 +87,9 @@ def rejects(path: Path) -> list[list[str]]:
 
 
 @pytest.fixture
-def other_database(postgres: str, template: str) -> Iterator[str]:
+def other_database(postgres: str, template: str) -> str:
     """Give a second supplier, to compare with."""
-    name = f"bels_other_{time.monotonic_ns()}"
-
-    async def run(command: str) -> None:
-        db = await asyncpg.connect(postgres)
-        await db.execute(command)
-        await db.close()
-
-    asyncio.run(run(f"CREATE DATABASE {name} TEMPLATE {template}"))
-    yield database_of(postgres, name)
-    asyncio.run(run(f"DROP DATABASE {name} WITH (FORCE)"))
+    return new_supplier(postgres, template, "bels_test_other")
 
 
 def town(folder: Path, accounts: int, months: int) -> tuple[Path, Path]:

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import database_of
+from tests.conftest import new_supplier
 from tests.servers import SUBMIT, Server, ask, open_household, serving
 
 ONE, TWO, THREE, CLOSED = "1000001", "1000003", "1000002", "1000009"
@@ -20,18 +20,7 @@ ONE, TWO, THREE, CLOSED = "1000001", "1000003", "1000002", "1000009"
 @pytest.fixture(scope="module")
 def server(postgres: str, template: str) -> Iterator[Server]:
     """Serve a small supplier for the tests of this module."""
-    import asyncpg
-
-    name = "bels_test_server"
-
-    async def make() -> None:
-        db = await asyncpg.connect(postgres)
-        await db.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        await db.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-        await db.close()
-
-    asyncio.run(make())
-    with serving({"BELS_DATABASE_URL": database_of(postgres, name)}) as (served,):
+    with serving({"BELS_DATABASE_URL": new_supplier(postgres, template, "bels_test_server")}) as (served,):
         asyncio.run(_town(served.url))
         yield served
 

@@ -18,7 +18,7 @@ from bels.domain.terms import HoldReason, Reason, Register
 from bels.intake import Outcome, Status, outcomes_of
 from bels.journal.journal import find_receipt
 from bels.words import TRY_LATER, answer, in_sms
-from tests.conftest import database_of
+from tests.conftest import database_of, new_supplier
 from tests.peers.kannel import Kannel, kannel, need_kannel
 from tests.servers import Server, open_household, serving, start, wait_until_well
 
@@ -98,14 +98,7 @@ def town(postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory)
     """Serve a small supplier behind Kannel."""
     need_kannel()
 
-    async def make() -> None:
-        db = await asyncpg.connect(postgres)
-        await db.execute(f"DROP DATABASE IF EXISTS {NAME} WITH (FORCE)")
-        await db.execute(f"CREATE DATABASE {NAME} TEMPLATE {template}")
-        await db.close()
-
-    asyncio.run(make())
-    environment = {"BELS_DATABASE_URL": database_of(postgres, NAME), "BELS_SMS_TOKEN": TOKEN}
+    environment = {"BELS_DATABASE_URL": new_supplier(postgres, template, NAME), "BELS_SMS_TOKEN": TOKEN}
     with serving(environment) as servers:
         asyncio.run(_households(servers[0].url))
         with kannel(tmp_path_factory.mktemp("kannel"), servers[0].url, TOKEN) as gateway:
