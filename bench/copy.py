@@ -1,8 +1,7 @@
 """The physical limit: a bare binary COPY of the same rows into tables of the same shape, on the same PostgreSQL.
 
 Nothing is computed and nothing is looked up: rows are taken out beforehand, and only writing them, with all their
-indexes and one commit, is timed. Reached through :func:`limit_of_tables` (rows that a run has left in its tables) or
-:func:`limit_of_records` (a DDL and records).
+indexes and one commit, is timed.
 """
 
 import time
@@ -62,21 +61,3 @@ async def limit_of_tables(url: str, tables: Sequence[str], rounds: int = 3) -> L
     finally:
         await connection.close()
     return sorted(taking, key=lambda limit: limit.seconds)[rounds // 2]
-
-
-async def limit_of_records(
-    url: str, ddl: str, table: str, columns: Sequence[str], records: Sequence[tuple[object, ...]]
-) -> Limit:
-    """Copy records into a table that ``ddl`` makes in a schema of its own."""
-    connection = await asyncpg.connect(url, command_timeout=COMMAND_WAIT_S)
-    try:
-        await connection.execute(f"DROP SCHEMA IF EXISTS {SCRATCH} CASCADE; CREATE SCHEMA {SCRATCH}")
-        await connection.execute(f"SET search_path TO {SCRATCH}, public")
-        await connection.execute(ddl)
-        began = time.perf_counter()
-        await connection.copy_records_to_table(table, schema_name=SCRATCH, columns=columns, records=records)
-        took = time.perf_counter() - began
-        await connection.execute(f"DROP SCHEMA {SCRATCH} CASCADE")
-    finally:
-        await connection.close()
-    return Limit(len(records), took)

@@ -256,8 +256,10 @@ class Intake:
         :raises TryLater: the database cannot be reached.
         """
         try:
+            accounts = self._known({number})
             async with self._pool.acquire() as db:
-                return (await self._fold(db, {number}))[number]
+                await _catch_up(db, accounts)
+            return accounts[number]
         except _UNAVAILABLE as error:
             raise TryLater(type(error).__name__) from error
 
@@ -323,8 +325,8 @@ class Intake:
                 await _catch_up(db, accounts)
             batch = _Batch(accounts, new_receipts(len(messages)))
             recorded_at = self.clock()
-            for i, message in enumerate(messages):
-                name = (message.channel, _name(message.message_id))
+            for i, (message, (_, message_id)) in enumerate(zip(messages, names, strict=True)):
+                name = (message.channel, message_id)
                 if name in repeats:
                     batch.outcomes[i] = _again(message, *repeats[name])
                 elif name in batch.first:
@@ -411,11 +413,6 @@ class Intake:
             entries = appended(entry for change in changes for entry in change.entries)
             await run(db, messages, entries, *touched(changes, self.rulebook))
             await run(db, *told(changes, self.rulebook), notified(numbers))
-
-    async def _fold(self, db: Db, numbers: set[str]) -> dict[str, Account]:
-        accounts = self._known(numbers)
-        await _catch_up(db, accounts)
-        return accounts
 
     def _known(self, numbers: set[str]) -> dict[str, Account]:
         return {number: self._remembered.get(number) or nobody(number) for number in numbers}

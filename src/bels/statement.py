@@ -11,6 +11,7 @@ from bels.domain.terms import Mode, RecalculationReason, Register
 from bels.projections import estimation, overview, usage
 from bels.projections.estimation import EstimationRow
 from bels.projections.usage import UsageRow
+from bels.projections.words import REGISTERS
 
 PERIODS_OF_PAGE = 200
 
@@ -19,13 +20,6 @@ MODES = {
     Mode.AVERAGE.value: "по среднему",
     Mode.NORMATIVE.value: "по нормативу",
     Mode.NORMATIVE_INCREASED.value: "по нормативу с коэффициентом",
-}
-REGISTERS = {
-    Register.TOTAL.value: "",
-    Register.DAY.value: "день",
-    Register.PEAK.value: "пик",
-    Register.HALF_PEAK.value: "полупик",
-    Register.NIGHT.value: "ночь",
 }
 REASONS = {
     RecalculationReason.SETTLEMENT.value: "пришло показание",
@@ -119,4 +113,5 @@ def _ordered(kwh: Mapping[str, int], order: Sequence[str]) -> dict[str, int]:
 
 
 def _zones(kwh: Mapping[str, int], order: Sequence[str]) -> str:
-    return ", ".join(f"{REGISTERS[name]} {value}" for name, value in _ordered(kwh, order).items() if REGISTERS[name])
+    zones = {Register(name): value for name, value in _ordered(kwh, order).items()}
+    return ", ".join(f"{REGISTERS[zone]} {value}" for zone, value in zones.items() if zone is not Register.TOTAL)

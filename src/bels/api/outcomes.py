@@ -37,17 +37,14 @@ class Refusal:
     path: list[str] | None = strawberry.field(description="The place in the input that is wrong.")
 
 
-@strawberry.type(description="A reading that counts for its period unless a later one replaces it.")
-class ReadingAccepted:
-    """A reading that counts."""
+@strawberry.type
+class _ReadingTaken:
+    """What an accepted and a held reading have in common; no type of the schema."""
 
     receipt: str = strawberry.field(description="The receipt: ask for its state at any time.")
     replayed: bool = strawberry.field(description="The message had come before; this is its first outcome.")
     account_number: str = strawberry.field(description="The account.")
     entry: int = strawberry.field(description="The entry of the account's journal: the reading's name for ever.")
-    period: Period = strawberry.field(description="The period it counts for.")
-    consumption: list[RegisterKwh] = strawberry.field(description="kWh since the reading it was compared with.")
-    superseded_at_once: bool = strawberry.field(description="It came late: one received after it already counts.")
 
     @strawberry.field(description="The reading, and what became of it since.")
     async def reading(self, info: Info) -> Reading | None:
@@ -60,29 +57,24 @@ class ReadingAccepted:
         return await find_account(info, self.account_number)
 
 
+@strawberry.type(description="A reading that counts for its period unless a later one replaces it.")
+class ReadingAccepted(_ReadingTaken):
+    """A reading that counts."""
+
+    period: Period = strawberry.field(description="The period it counts for.")
+    consumption: list[RegisterKwh] = strawberry.field(description="kWh since the reading it was compared with.")
+    superseded_at_once: bool = strawberry.field(description="It came late: one received after it already counts.")
+
+
 @strawberry.type(description="A reading that does not count until it is confirmed.")
-class ReadingHeld:
+class ReadingHeld(_ReadingTaken):
     """A reading on hold."""
 
-    receipt: str = strawberry.field(description="The receipt: ask for its state at any time.")
-    replayed: bool = strawberry.field(description="The message had come before; this is its first outcome.")
-    account_number: str = strawberry.field(description="The account.")
-    entry: int = strawberry.field(description="The entry of the account's journal: the reading's name for ever.")
     period: Period = strawberry.field(description="The period it would count for.")
     consumption: list[RegisterKwh] = strawberry.field(description="kWh that it would mean.")
     reason: terms.HoldReason = strawberry.field(description="Why it is held.")
     text: str = strawberry.field(description="The same in Russian.")
     limit: int | None = strawberry.field(description="The plausible kWh that it exceeds.")
-
-    @strawberry.field(description="The reading, and what became of it since.")
-    async def reading(self, info: Info) -> Reading | None:
-        """Find the reading."""
-        return await find_reading(info, self.account_number, self.entry)
-
-    @strawberry.field(description="The account as it stands now.")
-    async def account(self, info: Info) -> Account | None:
-        """Find the account."""
-        return await find_account(info, self.account_number)
 
 
 @strawberry.type(description="A reading that was not taken, with the reason and how to do it right.")

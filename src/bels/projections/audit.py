@@ -10,7 +10,6 @@ import msgspec
 
 from bels.domain.events import Event
 from bels.domain.periods import MOSCOW
-from bels.journal.codec import TOPICS
 from bels.journal.entry import Entry
 from bels.journal.journal import read_page
 from bels.journal.write import Db
@@ -97,7 +96,3 @@ async def page(
     """List a page of an account's entries in words, oldest or newest first."""
     entries = await read_page(db, account, after or 0, before, limit, backward)
     return [tell(entry) for entry in entries]
-
-
-KINDS: tuple[str, ...] = tuple(sorted(event.__name__ for event in TOPICS))
-"""Every kind of entry, by the name of its event."""

@@ -8,9 +8,7 @@ from typing import Any
 import msgspec
 
 from bels.domain.account import Account
-from bels.domain.rulebook import Rulebook
 from bels.journal.entry import Entry
-from bels.journal.write import Db, Write, given
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +25,3 @@ _encode = msgspec.json.Encoder().encode
 def json(value: Any) -> msgspec.Raw | None:
     """Write a value for a json column, None for NULL."""
     return None if value is None else msgspec.Raw(_encode(value))
-
-
-__all__ = ["Change", "Db", "Rulebook", "Write", "given", "json"]

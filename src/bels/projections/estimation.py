@@ -13,7 +13,8 @@ from bels.domain.account import Account
 from bels.domain.events import Average
 from bels.domain.forecast_estimate import Silent, forecast_estimate
 from bels.domain.rulebook import Rulebook
-from bels.projections.change import Change, Db, Write, given, json
+from bels.journal.write import Db, Write, given
+from bels.projections.change import Change, json
 
 TABLE = """
 CREATE TABLE estimation (

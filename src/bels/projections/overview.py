@@ -13,7 +13,8 @@ from bels.domain.account import Account
 from bels.domain.meter_models import display_of
 from bels.domain.periods import first_day
 from bels.domain.rulebook import Rulebook
-from bels.projections.change import Change, Db, Write, given, json
+from bels.journal.write import Db, Write, given
+from bels.projections.change import Change, json
 
 TABLE = """
 CREATE TABLE overview (

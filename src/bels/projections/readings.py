@@ -29,7 +29,8 @@ from bels.domain.events import (
 from bels.domain.rulebook import Rulebook
 from bels.domain.terms import ReadingKind, ReadingStatus, Role
 from bels.journal.entry import Entry
-from bels.projections.change import Change, Db, Write, given, json
+from bels.journal.write import Db, Write, given
+from bels.projections.change import Change, json
 
 TABLE = """
 CREATE TABLE reading (

@@ -11,7 +11,8 @@ import msgspec
 
 from bels.domain.events import Average, Norm, PeriodCarriedOver, PeriodClosed, UsageLine, UsageRecalculated
 from bels.domain.rulebook import Rulebook
-from bels.projections.change import Change, Db, Write, given, json
+from bels.journal.write import Db, Write, given
+from bels.projections.change import Change, json
 
 TABLE = """
 CREATE TABLE usage (
