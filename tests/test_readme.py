@@ -72,7 +72,7 @@ def test_a_command_of_the_readme_does_what_it_says(command: str, town: dict[str,
     if "submission" in command:
         assert '"may":true' in done.stdout
     if "channels/sms" in command:
-        assert "л/с 1000000" in done.stdout
+        assert "л/с 1000000, 10385, расход 185 кВт·ч" in done.stdout
 
 
 def test_the_page_needs_nothing_from_elsewhere_and_its_examples_work(town: dict[str, str]) -> None:
