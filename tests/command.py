@@ -17,7 +17,7 @@ from bels.projections.project import VIEWS
 BELS = Path(sys.executable).parent / "bels"
 COMMAND_WAIT_S = 120
 
-NOT_COMPARED = {"receipt", "recorded_at"}
+NOT_COMPARED = {"receipt", "recorded_at", "changed_at"}
 """What differs between two runs of the same history: when it was recorded, and the receipt drawn for it."""
 
 

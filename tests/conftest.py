@@ -11,11 +11,11 @@ import asyncpg
 import pytest
 from hypothesis import HealthCheck, settings
 
-from bels.domain.rulebook import DEFAULT_RULEBOOK
 from bels.embedded import embedded
 from bels.intake import Intake
 from bels.journal.journal import install
 from bels.projections.project import install_views
+from tests.rules import DEFAULT_RULEBOOK
 
 settings.register_profile(
     "bels", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

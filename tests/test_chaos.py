@@ -13,7 +13,6 @@ import asyncpg
 import httpx
 import pytest
 
-from bels.domain.rulebook import DEFAULT_RULEBOOK
 from bels.embedded import embedded, postmaster_pid
 from bels.journal import journal
 from bels.projections.project import retell
@@ -84,9 +83,12 @@ async def books_are_right(url: str, acknowledged: dict[str, str]) -> None:
         )
         assert {row["receipt"]: row["n"] for row in brought} == dict.fromkeys(acknowledged.values(), 1)
         before = await _views(pool)
-        async with pool.acquire() as db:
-            async for chunk in journal.accounts(db):
-                await retell(db, chunk, DEFAULT_RULEBOOK)
+        async with pool.acquire() as db, pool.acquire() as listing:
+            # The rules that the servers themselves have published.
+            rulebook, _ = await journal.read_rulebook(db, 0)
+            assert rulebook is not None
+            async for chunk in journal.accounts(listing):
+                await retell(db, chunk, rulebook)
         assert await _views(pool) == before
 
 

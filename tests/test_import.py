@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ import pytest
 
 from bels.app import opened
 from bels.domain.periods import period_of
-from bels.domain.rulebook import DEFAULT_RULEBOOK
 from bels.domain.terms import Period, Settlement
 from bels.import_files import AccountsFile, ImportFileError, ReadingsFile
 from bels.importing import Import
@@ -26,6 +26,7 @@ from bels.settings import Settings
 from bels.statement import as_json, find_statement
 from tests.command import BELS, NOT_COMPARED, bels, environment, fetch, statement_of, views
 from tests.conftest import new_supplier
+from tests.rules import DEFAULT_RULEBOOK
 
 ACCOUNTS = "account,opened_on,locality,stove,rooms,residents,meter,capacity,registers,initial\n"
 READINGS = "account,received_at,channel,values\n"
@@ -129,27 +130,43 @@ def test_an_import_bills_every_period_that_was_over_at_its_last_reading(database
     assert (done.returncode, done.stderr.count("Traceback")) == (0, 0), done.stderr
     assert not (tmp_path / "readings.csv.rejects.csv").exists()
     said = statement_of("1000101", environment(database))
-    assert said == {
-        "account": "1000101",
-        "periods": [
-            {"period": "2024-03", "mode": "METERED", "usage_kwh": {"half_peak": 0, "night": 0, "peak": 0}, "recalculations": []},
-            {"period": "2024-04", "mode": "METERED", "usage_kwh": {"half_peak": 103, "night": 59, "peak": 92}, "recalculations": []},
-            {"period": "2024-05", "mode": "NORMATIVE", "usage_kwh": {"total": 138}, "recalculations": []},
-        ],
-        "estimation": {"mode": "NORMATIVE", "missed_in_a_row": 1},
-    }  # fmt: skip
+    assert [(p["period"], p["mode"], p["usage_kwh"]) for p in said["periods"]] == [
+        ("2024-03", "METERED", {"half_peak": 0, "night": 0, "peak": 0}),
+        ("2024-04", "METERED", {"half_peak": 103, "night": 59, "peak": 92}),
+        ("2024-05", "NORMATIVE", {"total": 138}),
+    ]
+    assert said["estimation"] == {"mode": "NORMATIVE", "missed_in_a_row": 1}
+    # Urban, gas: 6.73 a kWh since 2022-12; the norm is 46 a person.
+    may = said["periods"][-1]
+    assert may["charges"] == [
+        {
+            "register": "total",
+            "kwh": 138,
+            "rate": "6.73",
+            "range": 1,
+            "tariff_version": "MO/urban_gas/single/2022-12-01",
+            "rule": "PP354:59(2)",
+            "mode": "NORMATIVE",
+            "amount": "928.74",
+        }
+    ]
+    assert (may["charges_total"], may["recalculation_total"], may["bill_total"]) == ("928.74", "0.00", "928.74")
+    assert (may["due_on"], may["recalculations"]) == ("2024-06-10", [])
+    assert said["balance"] == f"{sum(Decimal(p['bill_total']) for p in said['periods']):.2f}"
+    assert (said["payments"], said["penalties"], said["penalty_balance"]) == ([], [], "0.00")
     # The last reading waits for the end of its period: now it is over.
     closed = run_import(database, tmp_path, HOUSEHOLD, readings, "--close-through", "2024-06")
     assert closed.returncode == 0, closed.stderr
     june = statement_of("1000101", environment(database))["periods"][-1]
     assert (june["mode"], june["usage_kwh"]) == ("METERED", {"half_peak": 111, "night": 103, "peak": 108})
-    assert june["recalculations"] == [
-        {
-            "period": "2024-05",
-            "before_kwh": {"total": 138},
-            "after_kwh": {"half_peak": 114, "night": 106, "peak": 112},
-        }
-    ]
+    [line] = june["recalculations"]
+    assert (line["period"], line["reason"], line["rule"]) == ("2024-05", "SETTLEMENT", "policy:REDISTRIBUTE")
+    assert line["before_kwh"] == {"total": 138}
+    assert line["after_kwh"] == {"half_peak": 114, "night": 106, "peak": 112}
+    assert line["money_before"] == "928.74"
+    assert Decimal(line["difference"]) == Decimal(line["money_after"]) - Decimal("928.74")
+    assert june["recalculation_total"] == line["difference"]
+    assert Decimal(june["bill_total"]) == Decimal(june["charges_total"]) + Decimal(line["difference"])
     assert list(june["usage_kwh"]) == ["half_peak", "night", "peak"]
 
 
@@ -349,7 +366,7 @@ def test_an_import_that_is_killed_and_run_again_equals_one_run(
         db = await asyncpg.connect(database)
         try:
             while stopped.poll() is None:
-                entries = int(await db.fetchval("SELECT count(*) FROM journal"))
+                entries = int(await db.fetchval("SELECT count(*) FROM journal WHERE originator_id LIKE '2%'"))
                 if entries:
                     stopped.send_signal(signal.SIGKILL)
                     return entries
@@ -453,3 +470,61 @@ def test_only_what_was_accepted_is_counted_as_here_before(database: str, tmp_pat
     again = run_import(database, tmp_path, HOUSEHOLD, rows)
 
     assert "Readings accepted: 0 (and 1 were here before)" in again.stdout
+
+
+def published_rules(folder: Path, kind: str) -> Path:
+    """Write a file of the rates that nobody has published to us: urban, gas, from July 2025 on."""
+    return written(
+        folder / "rates.toml",
+        f"""
+[[tariff]]
+group = "MO/urban_gas"
+scheme = "{kind}"
+effective_on = 2025-07-01
+rates = {{ total = ["8.24", "10.50", "12.00"] }}
+status = {{ total = "published" }}
+source = "a newspaper"
+""",
+    )
+
+
+ONE_REGISTER = "1000102,2025-04-02,urban,gas,2,3,M2,5,total,100\n"
+MONTHLY = "".join(f"1000102,2025-{month:02d}-20T12:00:00+03:00,web,{month * 100}\n" for month in range(4, 11))
+
+
+async def refusals(database: str) -> list[tuple[Any, ...]]:
+    """List the closings that stand refused in the journal."""
+    return await fetch(
+        database,
+        "SELECT convert_from(state, 'UTF8')::jsonb #>> '{event,reason}' FROM journal"
+        " WHERE topic LIKE 'command-refused.%' AND originator_id <> 'rulebook' ORDER BY originator_id, originator_version",
+    )
+
+
+def test_a_period_without_a_rate_stops_an_account_once_and_is_closed_when_the_rate_is_published(
+    database: str, tmp_path: Path
+) -> None:
+    env = environment(database)
+    published = Path(__file__).parents[1] / "src/bels/rulebooks/moscow-region.toml"
+    done = run_import(database, tmp_path, ONE_REGISTER, MONTHLY, "--rulebook", str(published))
+    assert done.returncode == 1, done.stderr
+    assert "Closings refused, NO_TARIFF: 1 (the first: account 1000102, 2025-07;" in done.stdout
+    assert "run the same command again" in done.stdout
+    # The later periods are not asked for, the later readings are taken.
+    assert asyncio.run(refusals(database)) == [("NO_TARIFF",)]
+    assert asyncio.run(fetch(database, "SELECT count(*) FROM reading WHERE account = '1000102'")) == [(8,)]
+    assert statement_of("1000102", env)["periods"][-1]["period"] == "2025-06"
+
+    closed = bels("close", "2025-09", env=env)
+    assert closed.returncode == 1
+    # Neither does a closing of several periods ask for the later ones.
+    assert asyncio.run(refusals(database)) == [("NO_TARIFF",), ("NO_TARIFF",)]
+
+    rates = published_rules(tmp_path, "single")
+    assert bels("rulebook", "publish", rates, env=env).returncode == 0
+    closed = bels("close", "2025-09", env=env)
+    assert closed.returncode == 0, closed.stdout
+    assert "Periods closed: 3" in closed.stdout
+    assert "Bills: 2,472.00 roubles (charges 2,472.00, recalculations 0.00)" in closed.stdout
+    september = statement_of("1000102", env)["periods"][-1]
+    assert (september["period"], september["bill_total"]) == ("2025-09", "824.00")

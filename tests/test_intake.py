@@ -38,13 +38,11 @@ from bels.domain.commands import (
 from bels.domain.decide import decide
 from bels.domain.events import CommandRefused, Event, PeriodClosed, ReadingAccepted, ReadingRefused
 from bels.domain.periods import over_at
-from bels.domain.rulebook import DEFAULT_RULEBOOK, Rulebook
+from bels.domain.rulebook import Rulebook
 from bels.domain.terms import Channel, EntryNumber, FailureCause, MeterModel, Period, Reason, Register, Role
 from bels.embedded import embedded, ensure_running, postmaster_pid
 from bels.intake import (
-    CHANGES,
     MESSAGE_ID_LENGTH_MAX,
-    RECEIPT_ALPHABET,
     Intake,
     Message,
     Outcome,
@@ -54,8 +52,11 @@ from bels.intake import (
 )
 from bels.journal.entry import Entry
 from bels.journal.journal import find_messages, find_parked, find_receipt, install
+from bels.journal.notify import CHANGES
+from bels.journal.receipts import RECEIPT_ALPHABET
 from bels.projections import readings
 from bels.projections.project import install_views
+from tests.rules import DEFAULT_RULEBOOK
 from tests.supplier import METER, audit, message, moment, numbers, open_household, reading, views
 
 
@@ -407,11 +408,8 @@ async def test_what_another_process_wrote_is_seen_by_the_next_message(intake: In
             assert await intake.account("1000000") == await other.account("1000000")
 
 
-async def test_memory_is_bounded_and_forgotten_accounts_are_read_again(
-    pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(intake_module, "ACCOUNTS_REMEMBERED_MAX", 3)
-    intake = Intake(pool, DEFAULT_RULEBOOK)
+async def test_memory_is_bounded_and_forgotten_accounts_are_read_again(pool: asyncpg.Pool) -> None:
+    intake = Intake(pool, DEFAULT_RULEBOOK, remembered_max=3)
     named = numbers(1_000_000, 10)
 
     outcomes = await intake.handle([m for number in named for m in open_household(number)])

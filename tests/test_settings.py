@@ -9,7 +9,11 @@ def test_an_empty_environment_means_the_embedded_database_on_this_machine() -> N
     settings = Settings.from_environment({})
     assert settings.database_url is None
     assert settings.data_dir == Path.cwd() / ".bels"
-    assert (settings.host, settings.port, settings.settlement) == ("127.0.0.1", 8000, "redistribute")
+    assert (settings.host, settings.port) == ("127.0.0.1", 8000)
+
+
+def test_how_gaps_are_settled_is_as_published_unless_it_is_said() -> None:
+    assert Settings.from_environment({}).settlement is None
 
 
 def test_every_variable_is_read_and_others_are_not(tmp_path: Path) -> None:

@@ -22,15 +22,19 @@ from bels.api.changes import Changes
 from bels.api.context import Supplier
 from bels.api.engine.http import GraphQL, RequestContext
 from bels.channels.sms import sms_routes
-from bels.domain.rulebook import DEFAULT_RULEBOOK, Rulebook
+from bels.domain.rulebook import Requisites, Rulebook
 from bels.domain.terms import Channel, EntryNumber, HoldReason, Period, ReadingStatus, Reason, Register, Settlement
 from bels.embedded import embedded, ensure_running
 from bels.intake import Clock, Intake, Outcome, digest, outcomes_of, utc_now
 from bels.journal.journal import find_repeated_sms, install, sender_key
 from bels.journal.write import SESSION
-from bels.projections import overview, receipts
+from bels.projections import bills, overview, receipts
+from bels.projections.bills import Bill
 from bels.projections.project import install_views
+from bels.publishing import install_rulebook, publish_settlement
+from bels.rulebooks.shipped import PUBLISHED, shipped
 from bels.settings import Settings
+from bels.web.bills import bill_routes
 from bels.words import ReceiptState
 
 logger = logging.getLogger(__name__)
@@ -72,11 +76,12 @@ def database(settings: Settings) -> Iterator[str]:
 
 @asynccontextmanager
 async def opened(settings: Settings, rulebook: Rulebook | None = None, clock: Clock = utc_now) -> AsyncIterator[Bels]:
-    """Open the supplier: PostgreSQL up, schema installed, intake running.
+    """Open the supplier: PostgreSQL up, schema installed, rules published, intake running.
+
+    ``rulebook`` is what counts while nothing is published, and then nothing is: None publishes the book that bels brings along.
 
     :raises AppError: the database cannot be used.
     """
-    rules = rulebook or DEFAULT_RULEBOOK.with_settlement(Settlement(settings.settlement.upper()))
     with database(settings) as url:
         async with _pool(url) as pool:
             async with pool.acquire() as db:
@@ -86,8 +91,21 @@ async def opened(settings: Settings, rulebook: Rulebook | None = None, clock: Cl
                 await install(db)
                 stale = await install_views(db)
                 key = await sender_key(db)
-            async with Intake(pool, rules, clock).running() as intake, _looked_after(settings):
+            intake = Intake(pool, rulebook or shipped(PUBLISHED), clock)
+            async with intake.running(), _looked_after(settings):
+                if rulebook is None and not stale:
+                    await install_rules(pool, intake, settings)
                 yield Bels(url, settings, pool, intake, stale, key)
+
+
+async def install_rules(pool: asyncpg.Pool, intake: Intake, settings: Settings) -> None:
+    """Publish the rules of a new installation, and another settlement policy where the settings ask for one.
+
+    The views must be told: they say what has been charged.
+    """
+    await install_rulebook(pool, intake)
+    if settings.settlement is not None:
+        await publish_settlement(pool, intake, Settlement(settings.settlement.upper()))
 
 
 @asynccontextmanager
@@ -167,7 +185,13 @@ def asgi(bels: Bels) -> ASGIApp:
 
     graphql = GraphQL(SCHEMA, context, ide=page)
     others = Starlette(
-        routes=[Route("/health", health), Route("/schema.graphql", schema), *_sms(bels)], lifespan=lifespan
+        routes=[
+            Route("/health", health),
+            Route("/schema.graphql", schema),
+            *_sms(bels),
+            *bill_routes(lambda account, period: _bill(bels, account, period)),
+        ],
+        lifespan=lifespan,
     )
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -178,6 +202,13 @@ def asgi(bels: Bels) -> ASGIApp:
             await others(scope, receive, send)
 
     return app
+
+
+async def _bill(bels: Bels, account: str, period: str) -> tuple[Bill, Requisites | None] | None:
+    rulebook = await bels.intake.rules()
+    async with bels.pool.acquire() as db:
+        bill = await bills.find(db, account, period, rulebook)
+    return (bill, rulebook.requisites) if bill is not None else None
 
 
 def _sms(bels: Bels) -> list[Route]:

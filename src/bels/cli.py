@@ -3,40 +3,39 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
 import os
-import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bels import closing, importing, rebuilding, serving, statement
-from bels.app import AppError, Bels, opened
+from bels import closing, importing, serving
+from bels.app import AppError, opened
+from bels.command import (
+    DONE,
+    ENVIRONMENT,
+    INTERRUPTED,
+    NOTHING_DONE,
+    PARTLY,
+    CliError,
+    ready,
+    retell,
+    run,
+    settings_given,
+    text_of,
+)
+from bels.commands_of_money import add_bill, add_rulebook, add_statement, publish_text
 from bels.demo import load as demo
 from bels.domain.periods import over_at, period
-from bels.domain.rulebook import DEFAULT_RULEBOOK, Rulebook
-from bels.domain.terms import Period, Settlement
+from bels.domain.terms import Period
 from bels.embedded import EmbeddedPostgresError
 from bels.import_files import ACCOUNT_COLUMNS, READING_COLUMNS, ImportFileError
 from bels.intake import TryLater, utc_now
 from bels.progress import progress
 from bels.projections import overview
-from bels.settings import SETTLEMENTS, Settings, SettingsError
-
-DONE, PARTLY, NOTHING_DONE, INTERRUPTED = 0, 1, 2, 130
-
-ENVIRONMENT = """\
-environment:
-  BELS_DATA_DIR      folder of the PostgreSQL that comes with bels (default .bels)
-  BELS_DATABASE_URL  another PostgreSQL >= 15 instead: postgresql://user@host/database
-  BELS_HOST, BELS_PORT, BELS_SETTLEMENT
-
-exit status: 0 everything is done, 1 some of it is not (each case is said), 2 nothing was done, 130 stopped by Ctrl-C
-"""
+from bels.publishing import publish_demonstration
+from bels.settings import SETTLEMENTS, SettingsError
 
 IMPORT_HELP = f"""\
 Feeds the messages of every account in order of time and closes each of its periods at its end.
@@ -57,17 +56,12 @@ is wrong); so is a reading that bels refuses. All other rows are imported.
 Every period that was over when the last reading of the file was received is closed, for the accounts that the files
 name; --close-through closes exactly through a period, which must be over by now.
 
+Periods are charged by the rulebook in force; where none of an operator is, by the demonstration rulebook, or by --rulebook
+FILE. An account stops at the first period whose rate is not known (NO_TARIFF); when it is published, bels close goes on.
+
 An import that was stopped is run again: the same row is the same message and is stored once, closed periods stay
 closed. A different row for an account that exists is a rejected row.
 """
-
-
-class CliError(Exception):
-    """The command cannot be carried out; the sentence says why and what to do."""
-
-    def __init__(self, sentence: str, status: int = NOTHING_DONE) -> None:
-        super().__init__(sentence)
-        self.status = status
 
 
 def main() -> NoReturn:
@@ -110,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def command(name: str, summary: str, run: Callable[[argparse.Namespace], int], text: str = "") -> Any:
+    def command(name: str, summary: str, run: Callable[[argparse.Namespace], int] | None, text: str = "") -> Any:
         added = commands.add_parser(
             name, help=summary, description=text or f"{summary}.", epilog=ENVIRONMENT, formatter_class=form
         )
@@ -131,19 +125,26 @@ def _parser() -> argparse.ArgumentParser:
     imported.add_argument(
         "--settlement",
         choices=SETTLEMENTS,
-        help="how a reading after missed periods puts the estimates right (default BELS_SETTLEMENT or redistribute)",
+        help="how a reading after missed periods puts the estimates right (default BELS_SETTLEMENT, or as published)",
+    )
+    imported.add_argument(
+        "--rulebook",
+        type=Path,
+        metavar="FILE",
+        help="publish these tariffs first (default: the demonstration rulebook, unless an operator has published one)",
     )
     close = command("close", "Close every open period of every account through PERIOD", _close)
     close.add_argument("period", type=_period, metavar="PERIOD", help="the last period to close, YYYY-MM")
-    said = command("statement", "Print what an account was billed, period by period", _statement)
-    said.add_argument("account", metavar="ACCOUNT", help="seven digits")
-    said.add_argument("--json", action="store_true", help="print JSON")
+    close.add_argument("--dry-run", action="store_true", help="only say what it would post; nothing is stored")
+    add_statement(command)
+    add_bill(command, _period)
+    add_rulebook(command)
     command("rebuild", "Tell all views again from the journal, while bels serves", _rebuild)
     town = command("demo", "Load the demonstration town into an empty database", _demo)
     town.add_argument(
         "--accounts", type=_whole(1, 100_000), default=demo.ACCOUNTS, help=f"how many (default {demo.ACCOUNTS})"
     )
-    town.add_argument("--months", type=_whole(2, 240), default=demo.MONTHS, help=f"of history (default {demo.MONTHS})")
+    town.add_argument("--months", type=_whole(2, 120), default=demo.MONTHS, help=f"of history (default {demo.MONTHS})")
     town.add_argument("--seed", type=int, default=demo.SEED, help=f"of the town's chance (default {demo.SEED})")
     town.add_argument("--list", action="store_true", help="list the accounts to try, with their situations")
     schema = command("schema", "Print the GraphQL schema", _schema)
@@ -167,44 +168,6 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
     return read
 
 
-def _run(main: Coroutine[Any, Any, int]) -> int:
-    """Run a command in uvloop; SIGTERM stops it as Ctrl-C does, which leaves everything in order."""
-    import uvloop
-
-    async def stoppable() -> int:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        assert task is not None  # noqa: S101 - for the type checker
-        signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(task.cancel))
-        return await main
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        try:
-            return runner.run(stoppable())
-        except asyncio.CancelledError:
-            raise KeyboardInterrupt from None
-
-
-@asynccontextmanager
-async def _ready(settings: Settings, rulebook: Rulebook | None = None) -> AsyncIterator[Bels]:
-    """Open bels with all its views told."""
-    async with opened(settings, rulebook) as bels:
-        if bels.stale:
-            print(f"Views are told again from the journal: {', '.join(bels.stale)}", file=sys.stderr)
-            await _retell(bels)
-        yield bels
-
-
-async def _retell(bels: Bels) -> tuple[int, int]:
-    async with bels.pool.acquire() as db:
-        count = await overview.count(db)
-    with progress("rebuild", count, "accounts") as bar:
-        return await rebuilding.rebuild(bels, count, bar)
-
-
-def _settings() -> Settings:
-    return Settings.from_environment(os.environ)
-
-
 def _must_be_over(period: Period) -> None:
     end = over_at(period)
     if end > utc_now():
@@ -212,43 +175,48 @@ def _must_be_over(period: Period) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    settings = _settings()
+    settings = settings_given()
     settings = replace(settings, host=arguments.host or settings.host, port=arguments.port or settings.port)
     try:
         listening = serving.bound(settings.host, settings.port)
     except serving.ListenError as error:
         raise CliError(str(error)) from error
 
-    async def run() -> int:
-        async with _ready(settings) as bels:
+    async def running() -> int:
+        async with ready(settings) as bels:
             if arguments.demo:
                 print((await demo.load(bels, demo.ACCOUNTS, demo.MONTHS, demo.SEED)).said, flush=True)
             await serving.serve(bels, listening, lambda url: print(serving.greeting(url), flush=True))
         return DONE
 
     with listening:
-        return _run(run())
+        return run(running())
 
 
 def _install(arguments: argparse.Namespace) -> int:
-    async def run() -> int:
-        async with _ready(_settings()) as bels, bels.pool.acquire() as db:
+    async def running() -> int:
+        async with ready(settings_given()) as bels, bels.pool.acquire() as db:
             print(f"The database is installed; it has {await overview.count(db):,} accounts.")
         return DONE
 
-    return _run(run())
+    return run(running())
 
 
 def _import(arguments: argparse.Namespace) -> int:
-    settings = _settings()
+    settings = settings_given()
     if arguments.close_through is not None:
         _must_be_over(arguments.close_through)
-    settlement = Settlement((arguments.settlement or settings.settlement).upper())
+    settings = replace(settings, settlement=arguments.settlement or settings.settlement)
+    text = text_of(arguments.rulebook) if arguments.rulebook is not None else None
     job = importing.Import(arguments.accounts, arguments.readings, utc_now())
 
-    async def run() -> int:
+    async def running() -> int:
         through = arguments.close_through or job.default_close_through()
-        async with _ready(settings, DEFAULT_RULEBOOK.with_settlement(settlement)) as bels:
+        async with ready(settings) as bels:
+            if text is not None:
+                await publish_text(bels, text, str(arguments.rulebook))
+            else:
+                await publish_demonstration(bels.pool, bels.intake)
             with progress("import", job.count(), "accounts") as bar:
                 await job.store(bels, through, bar)
         return DONE
@@ -256,7 +224,7 @@ def _import(arguments: argparse.Namespace) -> int:
     try:
         with progress("check", job.readings.size, "bytes") as bar:
             job.check(bar)
-        _run(run())
+        run(running())
     finally:
         job.close()
     print("\n".join(job.done.summary()))
@@ -270,45 +238,30 @@ def _import(arguments: argparse.Namespace) -> int:
 def _close(arguments: argparse.Namespace) -> int:
     _must_be_over(arguments.period)
 
-    async def run() -> int:
-        async with _ready(_settings()) as bels:
+    async def running() -> int:
+        async with ready(settings_given()) as bels:
             async with bels.pool.acquire() as db:
                 count = await overview.count_to_close(db, arguments.period)
-            with progress("close", count, "accounts") as bar:
-                closed = await closing.close_through(bels, arguments.period, count, bar)
+            work = closing.preview_through if arguments.dry_run else closing.close_through
+            with progress("count" if arguments.dry_run else "close", count, "accounts") as bar:
+                closed = await work(bels, arguments.period, count, bar)
+        if arguments.dry_run:
+            print("This is what the closing would lead to; nothing is stored (--dry-run).")
         print(f"Accounts with periods to close: {closed.accounts:,}")
-        print("\n".join(closed.summary()))
+        print("\n".join([*closed.summary(), *closed.listing()]))
         return PARTLY if closed.refusals else DONE
 
-    return _run(run())
-
-
-def _statement(arguments: argparse.Namespace) -> int:
-    if not (len(arguments.account) == 7 and arguments.account.isascii() and arguments.account.isdigit()):
-        raise CliError(f"an account has exactly seven digits, {arguments.account[:40]!r} has not")
-
-    async def run() -> int:
-        async with _ready(_settings()) as bels:
-            found = await statement.find_statement(bels, arguments.account)
-        if found is None:
-            raise CliError(f"there is no account {arguments.account}", PARTLY)
-        if arguments.json:
-            print(json.dumps(statement.as_json(found), ensure_ascii=False, separators=(",", ":")))
-        else:
-            print(statement.as_text(found))
-        return DONE
-
-    return _run(run())
+    return run(running())
 
 
 def _rebuild(arguments: argparse.Namespace) -> int:
-    async def run() -> int:
-        async with opened(_settings()) as bels:
-            accounts, entries = await _retell(bels)
+    async def running() -> int:
+        async with opened(settings_given()) as bels:
+            accounts, entries = await retell(bels)
         print(f"All views are told again: {entries:,} entries of {accounts:,} accounts.")
         return DONE
 
-    return _run(run())
+    return run(running())
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -316,15 +269,15 @@ def _demo(arguments: argparse.Namespace) -> int:
         print(demo.listing())
         return DONE
 
-    async def run() -> int:
-        async with _ready(_settings()) as bels:
+    async def running() -> int:
+        async with ready(settings_given()) as bels:
             loaded = await demo.load(bels, arguments.accounts, arguments.months, arguments.seed)
         if not loaded.ours:
             raise CliError(f"{loaded.said} Nothing is loaded: set BELS_DATA_DIR to another folder.")
         print(loaded.said)
         return DONE
 
-    return _run(run())
+    return run(running())
 
 
 def _schema(arguments: argparse.Namespace) -> int:

@@ -7,7 +7,8 @@ stopped is run again, what is stored gives its first answer, and closed periods 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
@@ -20,7 +21,7 @@ from bels.domain.commands import InstallMeter, OpenAccount, SubmitReading
 from bels.domain.events import AccountOpened, CommandRefused, ReadingHeld, ReadingRefused
 from bels.domain.periods import after, months_between, over_at, period_of, shift
 from bels.domain.rulebook import Rulebook
-from bels.domain.terms import Channel, Period, Reason, Register, Role
+from bels.domain.terms import Channel, Locality, Period, Reason, Register, Role, Scheme, Stove
 from bels.import_files import AccountRow, AccountsFile, ReadingRow, ReadingsFile, RowError
 from bels.intake import BATCH_MAX, Message, Outcome, Status, digest
 from bels.journal.journal import find_messages
@@ -42,6 +43,9 @@ _ROLES = {
     Channel.OFFICE: Role.OPERATOR,
     Channel.INSPECTOR: Role.INSPECTOR,
 }
+
+_SCHEMES = {1: Scheme.SINGLE, 2: Scheme.TWO_ZONE, 3: Scheme.THREE_ZONE}
+"""The tariff scheme of a meter by the count of its registers."""
 
 
 @dataclass(slots=True)
@@ -95,6 +99,10 @@ class AccountRows:
     number: str
     row: AccountRow | None
     readings: list[ReadingRow]
+
+
+Source = AccountRow | ReadingRow | Period
+"""What a message of an import comes from; a closing comes from its period."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +199,9 @@ async def store(tools: Tools, chunk: Chunk) -> Imported:
         names = [(Channel.MIGRATION.value, _opening_id(number)) for number in known]
         opened = {r.account: r.content for r in await find_messages(db, names)} if names else {}
     done = Imported(seen=len(chunk.accounts))
-    feed: list[tuple[Message, AccountRow | ReadingRow | Period]] = []
+    feeds: list[deque[tuple[Message, Source]]] = []
+    doubtful: dict[str, Period] = {}
+    known_rates: dict[tuple[str, Scheme, str], bool] = {}
     for account in chunk.accounts:
         row, before = account.row, known.get(account.number)
         if row is not None and before is not None and opened.get(row.number) != digest(row.raw):
@@ -203,16 +213,71 @@ async def store(tools: Tools, chunk: Chunk) -> Imported:
             detail = "the account is neither in accounts.csv nor in the database"
             done.refused_readings += [(r, Reason.UNKNOWN_ACCOUNT.value, detail) for r in account.readings]
             continue
-        feed += _messages(account, row, before, opened_at, chunk, tools.intake.rulebook, done)
-    outcomes = await handled(tools, [message for message, _ in feed])
-    for outcome, (_, source) in zip(outcomes, feed, strict=True):
-        if isinstance(source, AccountRow):
-            _count_account(done, outcome, source)
-        elif isinstance(source, ReadingRow):
-            _count_reading(done, outcome, source)
-        else:
-            done.closed.count(outcome, source)
+        feeds.append(deque(_messages(account, row, before, opened_at, chunk, tools.intake.rulebook, done)))
+        since = _doubtful_since(row, before, feeds[-1], tools.intake.rulebook, known_rates)
+        if since is not None:
+            doubtful[account.number] = since
+    while turn := [sent for feed in feeds for sent in _turn(feed, doubtful)]:
+        refused = set()
+        for outcome, (message, source) in zip(await handled(tools, [m for m, _ in turn]), turn, strict=True):
+            if isinstance(source, AccountRow):
+                _count_account(done, outcome, source)
+            elif isinstance(source, ReadingRow):
+                _count_reading(done, outcome, source)
+            elif not done.closed.count(message.account, source, outcome.events):
+                refused.add(message.account)
+        feeds = [_without_closings(feed) if feed and feed[0][0].account in refused else feed for feed in feeds if feed]
     return done
+
+
+def _turn(feed: deque[tuple[Message, Source]], doubtful: Mapping[str, Period]) -> Iterator[tuple[Message, Source]]:
+    """Take the messages of one account through the first closing that may be refused: none after it is asked for in vain."""
+    while feed:
+        message, source = feed.popleft()
+        yield message, source
+        if isinstance(source, str) and source >= doubtful.get(message.account, "9999-12"):
+            return
+
+
+def _without_closings(feed: deque[tuple[Message, Source]]) -> deque[tuple[Message, Source]]:
+    return deque((message, source) for message, source in feed if not isinstance(source, str))
+
+
+def _doubtful_since(
+    row: AccountRow | None,
+    before: OverviewRow | None,
+    feed: Iterable[tuple[Message, Source]],
+    rulebook: Rulebook,
+    known: dict[tuple[str, Scheme, str], bool],
+) -> Period | None:
+    """Find the first period to close that may lack a rate: every later one may too, since it can put that one right.
+
+    ``known`` remembers which periods have all their rates.
+    """
+    if row is not None:
+        group = rulebook.group_of(row.locality, row.stove)
+    elif before is not None:
+        group = rulebook.group_of(Locality(before.locality), Stove(before.stove))
+    else:
+        return None
+    scheme = _SCHEMES[len(_registers(row, before))]
+    for _, period in feed:
+        if isinstance(period, str):
+            found = known.get((group, scheme, period))
+            if found is None:
+                found = all(_has_rates(rulebook, group, s, period) for s in {Scheme.SINGLE, scheme})
+                known[group, scheme, period] = found
+            if not found:
+                return period
+    return None
+
+
+def _has_rates(rulebook: Rulebook, group: str, scheme: Scheme, period: Period) -> bool:
+    tariff = rulebook.tariff_of(group, scheme, period)
+    ranges = len(rulebook.ranges_of(period)) + 1
+    return tariff is not None and all(
+        len(rates) >= ranges and None not in rates[:ranges] for rates in tariff.rates.values()
+    )
 
 
 def _messages(
@@ -223,7 +288,7 @@ def _messages(
     chunk: Chunk,
     rulebook: Rulebook,
     done: Imported,
-) -> Iterator[tuple[Message, AccountRow | ReadingRow | Period]]:
+) -> Iterator[tuple[Message, Source]]:
     """Give the messages of one account in order of time, each period closed at its end."""
     if row is not None:
         yield _opening(row), row

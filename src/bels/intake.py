@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -16,17 +15,43 @@ from hashlib import blake2b
 import asyncpg
 
 from bels.domain.account import Account, Situation, evolve, nobody, replay
-from bels.domain.commands import ClosePeriod, Command, SubmitReading
-from bels.domain.decide import decide
-from bels.domain.events import CommandRefused, Event, ReadingHeld, ReadingRefused
+from bels.domain.commands import (
+    ClosePeriod,
+    Command,
+    PublishRulebook,
+    ReceivePayment,
+    SubmitReading,
+)
+from bels.domain.decide import addressed, decide
+from bels.domain.events import (
+    CommandRefused,
+    Event,
+    ReadingHeld,
+    ReadingRefused,
+)
 from bels.domain.forecast_estimate import Submission, may_submit
+from bels.domain.money_events import RulebookPublished
 from bels.domain.periods import over_at
+from bels.domain.receive_payment import SUSPENSE_PREFIX, receive_payment
 from bels.domain.rulebook import Rulebook
-from bels.domain.terms import AccountNumber, Channel, Reason, Word
+from bels.domain.terms import AccountNumber, Channel, Purpose, Reason, Word
 from bels.journal.codec import check_texts, decode_events, encode_events
 from bels.journal.entry import Entry
-from bels.journal.journal import Recorded, appended, find_messages, is_known, read, recorded
-from bels.journal.write import Db, Write, given, run
+from bels.journal.faults import CONFLICT, UNAVAILABLE
+from bels.journal.journal import (
+    RULEBOOK,
+    Recorded,
+    appended,
+    find_messages,
+    is_known,
+    read,
+    read_events,
+    read_rulebook,
+    recorded,
+)
+from bels.journal.notify import notified
+from bels.journal.receipts import new_receipts
+from bels.journal.write import Db, run
 from bels.projections.change import Change
 from bels.projections.project import told, touched
 
@@ -51,8 +76,6 @@ MESSAGE_ID_LENGTH_MAX = 200
 ACCOUNT_LENGTH_MAX = 40
 ACTOR_LENGTH_MAX = 200
 RAW_LENGTH_MAX = 65_536
-
-RECEIPT_ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 
 
 class Status(Word):
@@ -103,12 +126,17 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a command would lead to, nothing stored: its events, and those of the closings through its period."""
+    """What a command would lead to, nothing stored: its events, and those of the closings through its period.
+
+    ``closed`` is the account after these closings; ``stopped`` is why a closing would not go through, None where all do.
+    """
 
     events: tuple[Event, ...]
     closings: tuple[Event, ...]
     before: Account
     after: Account
+    closed: Account
+    stopped: CommandRefused | None
 
 
 Clock = Callable[[], datetime]
@@ -125,6 +153,7 @@ class _Batch:
 
     accounts: dict[str, Account]
     receipts: Iterator[str]
+    rulebook: Rulebook
     entries: dict[str, list[Entry]] = field(default_factory=dict)
     recorded: list[Recorded] = field(default_factory=list)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
@@ -137,11 +166,20 @@ class Intake:
     Every process has its own; what they write meets in the journal, where (account, version) is unique.
     """
 
-    def __init__(self, pool: asyncpg.Pool, rulebook: Rulebook, clock: Clock = utc_now, lanes: int = 3) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        rulebook: Rulebook,
+        clock: Clock = utc_now,
+        lanes: int = 3,
+        remembered_max: int = ACCOUNTS_REMEMBERED_MAX,
+    ) -> None:
         self._pool = pool
         self.rulebook = rulebook
+        self._rulebook_version = 0
         self.clock = clock
         self._remembered: OrderedDict[str, Account] = OrderedDict()
+        self._remembered_max = remembered_max
         self._waiting: tuple[deque[tuple[Message, asyncio.Future[Outcome]]], ...] = tuple(deque() for _ in range(lanes))
         self._arrived = tuple(asyncio.Event() for _ in range(lanes))
         self._is_stopped = False
@@ -234,14 +272,16 @@ class Intake:
         closings: list[Event] = []
         period = getattr(events[0], "period", None)
         closed = after
+        stopped: CommandRefused | None = None
         while period and closed.next_period and closed.next_period <= period:
             closing = ClosePeriod(closed.next_period, over_at(closed.next_period))
             led_to = decide(closed, closing, self.rulebook)
             if isinstance(led_to[0], CommandRefused):
+                stopped = led_to[0]
                 break
             closings += led_to
             closed = replay(closed, led_to)
-        return Preview(events, tuple(closings), before, after)
+        return Preview(events, tuple(closings), before, after, closed, stopped)
 
     async def may_submit(self, account: str) -> Submission:
         """Say whether a reading may be sent now, within which bounds, and what silence costs.
@@ -255,23 +295,52 @@ class Intake:
 
         :raises TryLater: the database cannot be reached.
         """
+        return (await self.accounts([number]))[number]
+
+    async def accounts(self, numbers: Sequence[str]) -> dict[str, Account]:
+        """Fold accounts from the journal.
+
+        :raises TryLater: the database cannot be reached.
+        """
         try:
-            accounts = self._known({number})
+            accounts = self._known(set(numbers))
             async with self._pool.acquire() as db:
+                await self._heed_publications(db)
                 await _catch_up(db, accounts)
-            return accounts[number]
-        except _UNAVAILABLE as error:
+            return accounts
+        except UNAVAILABLE as error:
             raise TryLater(type(error).__name__) from error
+
+    async def rules(self) -> Rulebook:
+        """Give the rulebook in force, whoever published it.
+
+        :raises TryLater: the database cannot be reached.
+        """
+        try:
+            async with self._pool.acquire() as db:
+                await self._heed_publications(db)
+            return self.rulebook
+        except UNAVAILABLE as error:
+            raise TryLater(type(error).__name__) from error
+
+    async def _heed_publications(self, db: Db) -> None:
+        book, version = await read_rulebook(db, self._rulebook_version)
+        self._heed(book, version)
+
+    def _heed(self, book: Rulebook | None, version: int) -> None:
+        # Two lanes may learn of publications in either order: an older one never replaces a newer.
+        if version > self._rulebook_version:
+            self.rulebook, self._rulebook_version = book or self.rulebook, version
 
     async def _handle(self, messages: Sequence[Message]) -> Sequence[Outcome | Exception]:
         try:
             for attempt in range(ATTEMPTS_MAX):
                 try:
                     return await self._attempt(messages)
-                except _CONFLICT:
+                except CONFLICT:
                     self._forget(messages)
                     await asyncio.sleep(secrets.randbelow(1 + attempt) * 0.002)
-        except _UNAVAILABLE as error:
+        except UNAVAILABLE as error:
             self._remembered.clear()
             raise TryLater(type(error).__name__) from error
         except Exception:
@@ -285,11 +354,11 @@ class Intake:
             for attempt in range(ATTEMPTS_ALONE_MAX):
                 try:
                     return (await self._attempt([message]))[0]
-                except _CONFLICT:
+                except CONFLICT:
                     self._forget([message])
                     await asyncio.sleep(secrets.randbelow(1 + min(attempt, 10)) * 0.003)
             return TryLater("too many writers on one account")
-        except _UNAVAILABLE as error:
+        except UNAVAILABLE as error:
             self._remembered.clear()
             return TryLater(type(error).__name__)
         except Exception as error:
@@ -298,7 +367,7 @@ class Intake:
             return await self._park(message, error)
 
     async def _park(self, message: Message, error: Exception) -> Outcome | Exception:
-        batch = _Batch({}, new_receipts(1))
+        batch = _Batch({}, new_receipts(1), self.rulebook)
         recorded_at = self.clock()
         self._record(batch, 0, message, (), None, Status.PARKED, recorded_at)
         try:
@@ -306,7 +375,7 @@ class Intake:
                 await run(db, recorded(batch.recorded))
         except asyncpg.UniqueViolationError:
             return TryLater("the message is being handled elsewhere")
-        except _UNAVAILABLE as unavailable:
+        except UNAVAILABLE as unavailable:
             return TryLater(type(unavailable).__name__)
         except Exception as unwritable:
             logger.exception("a message could not even be parked")
@@ -319,11 +388,14 @@ class Intake:
             names = [(m.channel.value, _name(m.message_id)) for m in messages]
             accounts = self._known({m.account for m in messages})
             # Most batches bring nothing that came before and meet nobody: one look tells.
-            repeated, grown = await is_known(db, names, {_plain(n): a.version for n, a in accounts.items()})
+            known = {_plain(n): a.version for n, a in accounts.items()}
+            known[RULEBOOK] = min(known.get(RULEBOOK, self._rulebook_version), self._rulebook_version)
+            repeated, grown = await is_known(db, names, known)
             repeats = await _repeats(db, await find_messages(db, names)) if repeated else {}
             if grown:
+                await self._heed_publications(db)
                 await _catch_up(db, accounts)
-            batch = _Batch(accounts, new_receipts(len(messages)))
+            batch = _Batch(accounts, new_receipts(len(messages)), self.rulebook)
             recorded_at = self.clock()
             for i, (message, (_, message_id)) in enumerate(zip(messages, names, strict=True)):
                 name = (message.channel, message_id)
@@ -336,11 +408,14 @@ class Intake:
             if batch.recorded:
                 await self._write(db, batch)
         for number in batch.entries:
+            if number == RULEBOOK:
+                self._heed(batch.rulebook, batch.accounts[number].version)
             self._remember(batch.accounts[number])
         return [batch.outcomes[i] for i in range(len(messages))]
 
     def _decide(self, batch: _Batch, i: int, message: Message, recorded_at: datetime) -> None:
-        account = batch.accounts[message.account]
+        message = _to_suspense(batch, message)
+        account = addressed(batch.accounts[message.account], message.command)
         try:
             check_texts(message.command)
             if isinstance(message.command, ReadingRefused):
@@ -348,7 +423,7 @@ class Intake:
             elif isinstance(message.command, SubmitReading) and message.command.received_at > recorded_at:
                 events = (_from_the_future(message.command),)
             else:
-                events = decide(account, message.command, self.rulebook)
+                events = decide(account, message.command, batch.rulebook)
             after = replay(account, events)
         except Exception:
             logger.exception("a message on %s is parked", message.channel.value)
@@ -366,6 +441,8 @@ class Intake:
                 for n, event in enumerate(events)
             ]
             batch.accounts[message.account] = after
+            if isinstance(message.command, PublishRulebook) and isinstance(events[0], RulebookPublished):
+                batch.rulebook = events[0].book
 
     def _record(
         self,
@@ -411,8 +488,8 @@ class Intake:
                 await run(db, messages)
                 return
             entries = appended(entry for change in changes for entry in change.entries)
-            await run(db, messages, entries, *touched(changes, self.rulebook))
-            await run(db, *told(changes, self.rulebook), notified(numbers))
+            await run(db, messages, entries, *touched(changes, batch.rulebook))
+            await run(db, *told(changes, batch.rulebook), notified(numbers))
 
     def _known(self, numbers: set[str]) -> dict[str, Account]:
         return {number: self._remembered.get(number) or nobody(number) for number in numbers}
@@ -420,65 +497,12 @@ class Intake:
     def _remember(self, account: Account) -> None:
         self._remembered[account.number] = account
         self._remembered.move_to_end(account.number)
-        while len(self._remembered) > ACCOUNTS_REMEMBERED_MAX:
+        while len(self._remembered) > self._remembered_max:
             self._remembered.popitem(last=False)
 
     def _forget(self, messages: Sequence[Message]) -> None:
         for message in messages:
             self._remembered.pop(message.account, None)
-
-
-_CONFLICT = (
-    asyncpg.UniqueViolationError,
-    asyncpg.SerializationError,
-    asyncpg.DeadlockDetectedError,
-)
-"""Another writer was first: read again and decide again."""
-
-_UNAVAILABLE = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.ObjectNotInPrerequisiteStateError,
-    asyncpg.InvalidTransactionStateError,
-    asyncpg.SyntaxOrAccessError,
-    asyncpg.PostgresSystemError,
-    asyncpg.InternalServerError,
-)
-"""The database cannot be reached, has no room, takes no writes or has other tables than this program: no message is to
-blame. Nothing was stored, or the sender cannot know. Send it again."""
-
-CHANGES = "bels_changes"
-"""The PostgreSQL channel on which every commit names the accounts that it changed."""
-
-_NOTIFIED_MAX = 900
-"""Seven-digit numbers that fit one notification of at most 8,000 bytes."""
-
-
-_TOLD = "channel text, payload text"
-NOTIFY = f"SELECT pg_notify(channel, payload) FROM {given(_TOLD)}"
-
-
-def notified(numbers: Sequence[str]) -> Write:
-    """Tell every listening process, at the commit, which accounts changed."""
-    payloads = [",".join(numbers[i : i + _NOTIFIED_MAX]) for i in range(0, len(numbers), _NOTIFIED_MAX)]
-    return Write(NOTIFY, _TOLD, [(CHANGES, payload) for payload in payloads])
-
-
-_PAIRS = [a + b for a in RECEIPT_ALPHABET for b in RECEIPT_ALPHABET]
-
-
-def new_receipts(count: int) -> Iterator[str]:
-    """Draw receipts: eight characters that can be dictated, without 0 and O, 1 and I."""
-    # One call to the system for a whole batch: each costs more than everything else here.
-    drawn = os.urandom(5 * count)
-    for i in range(0, 5 * count, 5):
-        n = int.from_bytes(drawn[i : i + 5])
-        yield _PAIRS[n & 1023] + _PAIRS[n >> 10 & 1023] + _PAIRS[n >> 20 & 1023] + _PAIRS[n >> 30]
 
 
 def digest(raw: str) -> bytes:
@@ -501,6 +525,21 @@ def _name(message_id: str) -> str:
     return f"{name[: MESSAGE_ID_LENGTH_MAX - 33]}~{digest(message_id).hex()}"
 
 
+def _to_suspense(batch: _Batch, message: Message) -> Message:
+    """Give a payment that cannot go to its account a stream of its own: money is never dropped."""
+    command = message.command
+    if not isinstance(command, ReceivePayment):
+        return message
+    (answer,) = receive_payment(batch.accounts[message.account], command)
+    if not isinstance(answer, CommandRefused) or answer.reason not in (Reason.UNKNOWN_ACCOUNT, Reason.ACCOUNT_CLOSED):
+        return message
+    stream = SUSPENSE_PREFIX + digest(f"{message.channel.value} {message.message_id}").hex()[:24]
+    batch.accounts.setdefault(stream, nobody(stream))
+    meant_for, reason = _plain(message.account)[:ACCOUNT_LENGTH_MAX], answer.reason
+    kept = replace(command, purpose=Purpose.ENERGY, meant_for=meant_for, unallocated=reason)
+    return replace(message, account=stream, command=kept)
+
+
 def _from_the_future(command: SubmitReading) -> ReadingRefused:
     return ReadingRefused(Reason.RECEIVED_IN_FUTURE, command.received_at, command.values)
 
@@ -512,8 +551,8 @@ def _status_of(event: Event) -> Status:
 
 
 async def _catch_up(db: Db, accounts: dict[str, Account]) -> None:
-    for entry in await read(db, {_plain(number): account.version for number, account in accounts.items()}):
-        accounts[entry.account] = evolve(accounts[entry.account], entry.event)
+    for number, event in await read_events(db, {_plain(n): account.version for n, account in accounts.items()}):
+        accounts[number] = evolve(accounts[number], event)
 
 
 async def _repeats(db: Db, before: Sequence[Recorded]) -> dict[tuple[Channel, str], tuple[bytes, Outcome]]:

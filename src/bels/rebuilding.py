@@ -25,6 +25,8 @@ async def rebuild(bels: Bels, count: int, progress: Progress) -> tuple[int, int]
         entries += result[1]
         progress.update(result[0])
 
+    # While views are stale, nothing has read the rules that were published.
+    await bels.intake.rules()
     async with bels.pool.acquire() as db:
         chunks = accounts(db, ACCOUNTS_OF_CHUNK)
         await spread(bels, tell, chunks, done, alone=count <= ACCOUNTS_ALONE_MAX)

@@ -21,7 +21,8 @@ class Settings:
     """Say where this process keeps its data, where it listens and how it settles.
 
     ``database_url`` None means the PostgreSQL that comes with the package, kept in ``data_dir``.
-    ``settlement`` is what a reading does to the estimated months before it; the domain knows the meaning of its names.
+    ``settlement`` is what a reading does to the estimated months before it; None: what the published rulebook says. Another one
+    is published from the first period on that nobody has been charged for.
     ``sms_token`` is the secret that Kannel sends with every SMS, None while only this machine can send one.
     """
 
@@ -29,7 +30,7 @@ class Settings:
     data_dir: Path = Path(".bels")
     host: str = "127.0.0.1"
     port: int = 8000
-    settlement: str = "redistribute"
+    settlement: str | None = None
     sms_token: str | None = None
 
     @classmethod
@@ -44,7 +45,7 @@ class Settings:
             data_dir=Path(given.get("BELS_DATA_DIR", ".bels")).expanduser().absolute(),
             host=given.get("BELS_HOST", "127.0.0.1"),
             port=_port(given.get("BELS_PORT", "8000")),
-            settlement=_settlement(given.get("BELS_SETTLEMENT", "redistribute")),
+            settlement=_settlement(given["BELS_SETTLEMENT"]) if "BELS_SETTLEMENT" in given else None,
             sms_token=given.get("BELS_SMS_TOKEN"),
         )
 

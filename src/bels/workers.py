@@ -29,7 +29,7 @@ TASKS_WAITING_PER_WORKER = 2
 CONNECT_WAIT_S = 30.0
 STATEMENT_WAIT_S = 300.0
 
-GC_AFTER = 50_000
+GC_AFTER = 500_000
 """A worker makes objects by the thousand and drops them together: looking for cycles as often as usual costs it a tenth."""
 
 TRIES_MAX = 30
@@ -168,7 +168,8 @@ async def _connect(url: str, rulebook: Rulebook) -> Tools:
         command_timeout=STATEMENT_WAIT_S,
         server_settings={"application_name": "bels worker", **SESSION},
     )
-    return Tools(pool, Intake(pool, rulebook))
+    # Every account comes by once: remembered, they would only keep memory from being used again.
+    return Tools(pool, Intake(pool, rulebook, remembered_max=0))
 
 
 def _do(work: Work[P, R], piece: P) -> R:

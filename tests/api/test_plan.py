@@ -31,12 +31,12 @@ from bels.api.engine.paging import encode_id
 from bels.api.schema import SCHEMA
 from bels.domain.commands import SubmitReading
 from bels.domain.events import ReadingAccepted, ReadingHeld, ReadingRefused
-from bels.domain.rulebook import DEFAULT_RULEBOOK
 from bels.domain.terms import Word
 from bels.intake import Intake, Message, Outcome, TryLater
 from bench import traffic
 from tests.api.writer import documents
 from tests.domain.vectors import vectors
+from tests.rules import DEFAULT_RULEBOOK
 from tests.supplier import feed, today
 
 # Work that is cancelled before it has begun is left behind, by graphql-core as by a plan.
@@ -550,6 +550,8 @@ class Office:
         self.chance = chance
         self.taken: list[Message] = []
         self.preview, self.may_submit, self.clock = intake.preview, intake.may_submit, today
+        self.account, self.accounts, self.rules = intake.account, intake.accounts, intake.rules
+        self.rulebook = intake.rulebook
 
     async def submit(self, message: Message) -> Outcome:
         """Note the message and give some outcome."""
@@ -599,7 +601,10 @@ async def answered(
     context = RequestContext(app, HTTPConnection({"type": "http"}), _request_id="r")
     answer = json.loads(await answer_of(SCHEMA, operation, variables, context))
     if isinstance(answer, dict):
-        # Where several fields ask the database at once, it decides whose error comes first.
+        # Where several fields ask the database at once, it decides whose error comes first; and where each would take the
+        # same parent with it, whose error is told at all.
+        for error in answer["errors"]:
+            error["path"] = [step if isinstance(step, str) else "*" for step in error.get("path", [])]
         answer["errors"].sort(key=json.dumps)
     return answer, office.taken
 

@@ -1,12 +1,13 @@
 import unicodedata
 from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 
 import pytest
 import strawberry
 
 from bels.api.engine.documents import Schema
-from bels.api.engine.scalars import BadUserInputError, clean_text, clean_variables
+from bels.api.engine.scalars import FILE_TEXT_MAX, BadUserInputError, Money, Toml, clean_text, clean_variables
 from bels.domain.terms import Period
 
 MOSCOW = timezone(timedelta(hours=3))
@@ -40,6 +41,24 @@ class Query:
     @strawberry.field
     def at(self, at: datetime) -> datetime:
         return at
+
+    @strawberry.field
+    def paid(self, amount: Money) -> Money:
+        return amount
+
+    @strawberry.field
+    def number(self, number: Decimal) -> Decimal:
+        return number
+
+    @strawberry.field
+    def odd(self, what: str) -> Money:
+        odd: Any = {"nan": Decimal("NaN"), "float": 1.5, "part": Decimal("0.001"), "int": 5}
+        given: Decimal = odd[what]
+        return given
+
+    @strawberry.field
+    def file(self, toml: Toml, note: str | None = None) -> int:
+        return len(toml)
 
     @strawberry.field
     def naive(self) -> datetime:
@@ -112,9 +131,73 @@ async def test_an_instant_of_ours_without_an_offset_is_a_fault_of_ours(caplog: p
     assert "a DateTime without an offset is no instant" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [("1245.05", "1245.05"), ("5", "5.00"), ("5.1", "5.10"), ("-80.00", "-80.00"), ("-0.00", "0.00"), ("007.5", "7.50"),
+     ("5.100000", "5.10"), ("99999999999999999999", "99999999999999999999.00")],
+)  # fmt: skip
+async def test_a_sum_goes_in_and_is_shown_with_two_digits(given: str, shown: str) -> None:
+    assert await answer("query($s: Money!) { paid(amount: $s) }", s=given) == shown
+    assert await answer(f'{{ paid(amount: "{given}") }}') == shown
+
+
+@pytest.mark.parametrize("given", ["7.33", "1.5", "-0.745", "10"])
+async def test_a_decimal_goes_in_and_out_as_it_is(given: str) -> None:
+    assert await answer("query($n: Decimal!) { number(number: $n) }", n=given) == given
+
+
+NO_DECIMALS = [
+    "NaN",
+    "-Infinity",
+    "1e5",
+    "1,5",
+    " 1",
+    "1 ",
+    "+1",
+    "",
+    ".5",
+    "5.",
+    "1_000",
+    "١",
+    "1" * 21,
+    "1.0000001",
+    5,
+    1.5,
+    True,
+]
+
+
+@pytest.mark.parametrize("value", [*NO_DECIMALS, None, [], {}])
+async def test_what_is_no_decimal_is_bad_user_input(value: object) -> None:
+    assert await answer("query($s: Money!) { paid(amount: $s) }", s=value) == ["BAD_USER_INPUT"]
+    assert await answer("query($n: Decimal!) { number(number: $n) }", n=value) == ["BAD_USER_INPUT"]
+
+
+@pytest.mark.parametrize("literal", ["5", "1.5", "1e3", "true", "null", "NaN"])
+async def test_a_literal_that_is_no_decimal_is_found_by_validation(literal: str) -> None:
+    for text in (f"{{ paid(amount: {literal}) }}", f"{{ number(number: {literal}) }}"):
+        (code,) = await answer(text)
+        assert code in ("BAD_USER_INPUT", "GRAPHQL_VALIDATION_FAILED")
+
+
+@pytest.mark.parametrize("what", ["nan", "float", "part", "int"])
+async def test_a_sum_of_ours_that_is_none_is_a_fault_of_ours(what: str) -> None:
+    assert await answer("query($w: String!) { odd(what: $w) }", w=what) == ["INTERNAL_SERVER_ERROR"]
+
+
+async def test_a_file_may_be_as_long_as_a_file(caplog: pytest.LogCaptureFixture) -> None:
+    text = "query($t: Toml!, $n: String) { file(toml: $t, note: $n) }"
+    assert await answer(text, t="#" * FILE_TEXT_MAX) == FILE_TEXT_MAX
+    assert await answer(text, t="#" * (FILE_TEXT_MAX + 1)) == ["BAD_USER_INPUT"]
+    assert await answer(text, t="a\0b") == ["BAD_USER_INPUT"]
+    assert await answer(text, t=5) == ["BAD_USER_INPUT"]
+    assert await answer("query($t: String!) { text(text: $t) }", t="#" * 1_001) == ["BAD_USER_INPUT"]
+    assert await answer('{ file(toml: "' + "#" * 1_001 + '") }') == ["BAD_USER_INPUT"]
+
+
 def test_the_scalars_say_what_they_are() -> None:
     sdl = str(SCHEMA)
-    for name in ("Period", "Date", "DateTime"):
+    for name in ("Period", "Date", "DateTime", "Money", "Decimal", "Toml"):
         assert f"scalar {name} @specifiedBy(url: " in sdl
 
 

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import asyncpg
-import pytest
 from graphql import GraphQLEnumType, GraphQLInputObjectType, GraphQLInterfaceType, GraphQLObjectType
 
-from bels.api.changes import Changes
-from bels.api.context import Supplier
-from bels.api.engine.http import RequestContext
 from bels.api.schema import SCHEMA, sdl
 from bels.domain.periods import MOSCOW
-from bels.domain.rulebook import DEFAULT_RULEBOOK
-from bels.intake import Intake
+from tests.api.client import Client, household, months
 
 FILE = Path(__file__).parents[2] / "src" / "bels" / "api" / "schema.graphql"
 
@@ -44,82 +37,6 @@ def test_every_type_field_argument_and_value_is_described() -> None:
         if isinstance(kind, GraphQLEnumType):
             silent += [f"{name}.{value}" for value, described in kind.values.items() if not described.description]
     assert silent == []
-
-
-class Clock:
-    """A clock that a test moves."""
-
-    def __init__(self, at: datetime) -> None:
-        self.at = at
-
-    def __call__(self) -> datetime:
-        return self.at
-
-
-class Client:
-    """A program that asks the schema."""
-
-    def __init__(self, pool: asyncpg.Pool, database: str, clock: Clock) -> None:
-        self.clock = clock
-        self.intake = Intake(pool, DEFAULT_RULEBOOK, clock)
-        self.changes = Changes(database)
-        self.context: Any = RequestContext(Supplier(pool, self.intake, self.changes, b"k" * 32), None)  # type: ignore[arg-type]
-        self.keys = 0
-
-    async def ask(self, query: str, **variables: Any) -> dict[str, Any]:
-        """Ask, and expect no errors."""
-        result = await SCHEMA.execute(query, variables, self.context)
-        assert result.errors is None, result.errors
-        assert result.data is not None
-        return result.data
-
-    async def do(self, mutation: str, **given: Any) -> dict[str, Any]:
-        """Ask for something under a new key."""
-        self.keys += 1
-        kind = mutation[0].upper() + mutation[1:] + "Input"
-        answer = "__typename ... on CommandDone { receipt entries { kind } } ... on Refusal { code text hint path }"
-        if mutation == "submitReading":
-            answer = (
-                "__typename ... on ReadingAccepted { receipt entry } ... on ReadingHeld { receipt reason }"
-                " ... on Refusal { code }"
-            )
-        query = f"mutation($input: {kind}!) {{ {mutation}(input: $input) {{ {answer} }} }}"
-        told: dict[str, Any] = (await self.ask(query, input={"idempotencyKey": f"k{self.keys}", **given}))[mutation]
-        return told
-
-
-@pytest.fixture
-async def client(pool: asyncpg.Pool, database: str) -> AsyncIterator[Client]:
-    made = Client(pool, database, Clock(datetime(2024, 1, 20, 12, tzinfo=MOSCOW)))
-    async with made.intake.running(), made.changes.running():
-        yield made
-
-
-async def household(client: Client, account: str = "1000101") -> None:
-    """Open an account with one register, at 10000."""
-    at = client.clock.at.isoformat()
-    meter = {"number": "M1", "capacity": 5, "registers": ["TOTAL"]}
-    opened = await client.do(
-        "openAccount", account=account, openedAt=at, locality="URBAN", stove="GAS", rooms=2, permanent=3
-    )
-    assert opened["__typename"] == "CommandDone"
-    values = [{"register": "TOTAL", "value": 10000}]
-    await client.do("installMeter", account=account, installedAt=at, act="1", meter=meter, values=values)
-
-
-async def months(client: Client, values: dict[str, int | None]) -> None:
-    """Send each month's reading on the 20th and close the month on the 1st of the next."""
-    for period, value in values.items():
-        year, month = int(period[:4]), int(period[5:])
-        client.clock.at = datetime(year, month, 20, 13, tzinfo=MOSCOW)
-        if value is not None:
-            sent = await client.do(
-                "submitReading", account="1000101", values=[{"register": "TOTAL", "value": str(value)}]
-            )
-            assert sent["__typename"] == "ReadingAccepted"
-        client.clock.at = datetime(year + month // 12, month % 12 + 1, 1, 6, tzinfo=MOSCOW)
-        closed = await client.do("closePeriod", account="1000101", period=period)
-        assert closed["__typename"] == "CommandDone", closed
 
 
 USAGE = """{ account(number: "1000101") { usage(first: 50) { edges { node {

@@ -150,6 +150,9 @@ class Writer:
             "Date": ["2024-05-31"],
             "DateTime": ["2024-05-25T23:59:59+03:00"],
             "Period": ["2024-05"],
+            "Decimal": ["7.33", "-0.5"],
+            "Money": ["1245.05", "0.00", "-1", "0.001"],
+            "Toml": ["", "x = 1", "[[key_rate]]"],
         }
         return chance.choice(values.get(kind.name) or self.texts[kind.name])
 

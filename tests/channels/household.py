@@ -17,10 +17,10 @@ from bels.domain.commands import (
 from bels.domain.decide import decide
 from bels.domain.events import CommandRefused, Event, ReadingHeld, ReadingRefused
 from bels.domain.periods import MOSCOW
-from bels.domain.rulebook import DEFAULT_RULEBOOK
 from bels.domain.terms import EntryNumber, Locality, MeterModel, Period, Reason, Register, Stove
 from bels.intake import Message, Outcome, Status
 from bels.words import ReceiptState
+from tests.rules import DEFAULT_RULEBOOK
 
 MATRIX = {"T1": Register.NIGHT, "T2": Register.PEAK, "T3": Register.HALF_PEAK}
 TWO_ZONES = {"T1": Register.DAY, "T2": Register.NIGHT}

@@ -28,12 +28,12 @@ from bels.domain.commands import SubmitReading
 from bels.domain.decide import decide
 from bels.domain.events import ReadingAccepted, ReadingHeld, ReadingRefused
 from bels.domain.read_value import read_value
-from bels.domain.rulebook import DEFAULT_RULEBOOK
 from bels.domain.terms import Reason, Register
 from bels.intake import Outcome, Status
 from bels.words import answer, example
 from tests.channels.household import MATRIX, TWO_ZONES, Town
 from tests.domain.vectors import vectors
+from tests.rules import DEFAULT_RULEBOOK
 
 ACCOUNTS = {"total": "1000001", "day night": "1000003", "half_peak night peak": "1000002"}
 TOTAL = (Register.TOTAL,)

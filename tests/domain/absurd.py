@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 
 from hypothesis import strategies as st
 
@@ -17,7 +18,11 @@ from bels.domain.commands import (
     ConfirmReading,
     InstallMeter,
     LinkChannel,
+    MakeRefund,
+    MovePaymentIn,
+    MovePaymentOut,
     OpenAccount,
+    ReceivePayment,
     RecordAccessRefusal,
     RecordInterference,
     RegisterAbsence,
@@ -27,12 +32,14 @@ from bels.domain.commands import (
     ReplaceMeter,
     ReportMeterFailure,
     RestoreMeter,
+    ReversePayment,
     SubmitReading,
     TakeControlReading,
     UnlinkChannel,
 )
 from bels.domain.periods import MOSCOW, over_at, shift
 from bels.domain.terms import (
+    AccountNumber,
     Channel,
     EntryNumber,
     FailureCause,
@@ -41,6 +48,7 @@ from bels.domain.terms import (
     MeterModel,
     Mode,
     Period,
+    Purpose,
     Register,
     Role,
     Stove,
@@ -168,6 +176,45 @@ life: st.SearchStrategy[Command] = st.one_of(
     st.builds(UnlinkChannel, st.sampled_from(tuple(Channel)), st.sampled_from(("", "ab" * 16, "+7")), instants),
 )
 
+amounts = st.one_of(
+    st.integers(1, 10**6).map(lambda n: Decimal(n) / 100),
+    st.sampled_from(("0", "-5.00", "0.001", "1E+12", "NaN", "-NaN", "sNaN", "Infinity", "-Infinity", "1E-999")).map(
+        Decimal
+    ),
+)
+purposes = st.sampled_from((Purpose.ENERGY, Purpose.ENERGY, Purpose.PENALTY))
+neighbours = st.sampled_from(("1000000", "1000001", "", "rulebook")).map(AccountNumber)
+
+money: st.SearchStrategy[Command] = st.one_of(
+    st.builds(ReceivePayment, amounts, days, instants, st.text(max_size=5), purposes),
+    st.builds(
+        lambda amount, at, n: ReceivePayment(amount, (at - timedelta(days=n)).date(), at, "чек"),
+        amounts,
+        instants,
+        st.integers(0, 200),
+    ),
+    st.builds(ReversePayment, entries, instants, st.just("")),
+    st.builds(MakeRefund, amounts, instants, st.just("")),
+    st.builds(MovePaymentOut, entries, neighbours, instants, st.just("")),
+    st.builds(
+        MovePaymentIn,
+        st.integers(1, 10**6).map(lambda n: Decimal(n) / 100),
+        days,
+        instants,
+        purposes,
+        st.just(""),
+        neighbours,
+        entries,
+        st.just(""),
+    ),
+    st.builds(
+        lambda through, balance, penalty: CarryOverHistory(None, (), through, balance=balance, penalty=penalty),
+        periods,
+        amounts,
+        amounts,
+    ),
+)
+
 closings: st.SearchStrategy[Command] = st.one_of(periods.map(_closing), st.builds(ClosePeriod, periods, instants))
 
 _opened: list[Command] = [
@@ -179,13 +226,13 @@ _opened: list[Command] = [
 @st.composite
 def absurd_commands(draw: st.DrawFn) -> list[Command]:
     """Draw some forty commands: on nobody's account, or on an ordinary one whose months are closed among them."""
-    anything = st.one_of(acts, readings, readings, life, closings)
+    anything = st.one_of(acts, readings, readings, life, money, closings)
     if draw(st.integers(0, 3)) == 0:
         return draw(st.lists(anything, max_size=25))
     asked = list(_opened)
     start = draw(st.sampled_from((0, 500)))
     asked[1] = InstallMeter(MeterModel("M1", 5, (TOTAL,)), _START, {TOTAL: start})
     for month in range(draw(st.integers(1, 9))):
-        asked += draw(st.lists(st.one_of(acts, readings, readings, anything), max_size=5))
+        asked += draw(st.lists(st.one_of(acts, readings, readings, money, anything), max_size=5))
         asked.append(_closing(shift(Period("2024-01"), month)))
     return asked

@@ -17,7 +17,7 @@ from bels.domain.commands import ClosePeriod, ConfirmReading, InstallMeter, Open
 from bels.domain.decide import decide
 from bels.domain.events import PeriodClosed, ReadingAccepted, ReadingHeld
 from bels.domain.periods import MOSCOW, over_at
-from bels.domain.rulebook import DEFAULT_RULEBOOK, Rulebook
+from bels.domain.rulebook import Rulebook
 from bels.domain.terms import (
     EntryNumber,
     HoldReason,
@@ -29,6 +29,7 @@ from bels.domain.terms import (
     Settlement,
     Stove,
 )
+from tests.rules import DEFAULT_RULEBOOK
 
 HOUSEHOLDS = Path(__file__).parents[3] / "shared" / "data" / "households.csv"
 REGISTERS = (Register.HALF_PEAK, Register.NIGHT, Register.PEAK)

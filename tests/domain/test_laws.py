@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from itertools import permutations
 
 import pytest
@@ -20,19 +21,23 @@ from bels.domain.commands import (
     Command,
     ConfirmReading,
     InstallMeter,
+    MovePaymentOut,
     OpenAccount,
     RejectReading,
+    ReversePayment,
     SubmitReading,
 )
 from bels.domain.decide import decide
 from bels.domain.events import Event, PeriodClosed, ReadingAccepted, UsageRecalculated
-from bels.domain.periods import MOSCOW, over_at, period_of, shift, window_of
-from bels.domain.rulebook import DEFAULT_RULEBOOK, Rulebook, Settings
+from bels.domain.periods import MOSCOW, moscow_date, over_at, period_of, shift, window_of
+from bels.domain.post_movements import movements
+from bels.domain.rulebook import Rulebook, Settings
 from bels.domain.terms import (
     Locality,
     MeterModel,
     Mode,
     Period,
+    Purpose,
     ReadingStatus,
     Register,
     Role,
@@ -41,6 +46,7 @@ from bels.domain.terms import (
 )
 from tests.domain.absurd import absurd_commands
 from tests.domain.lives import FIRST, Life, Lived, TrueMeter, live, lives, moment, true_meters
+from tests.rules import DEFAULT_RULEBOOK
 
 
 def steady(examples: int) -> settings:
@@ -56,9 +62,10 @@ def steady(examples: int) -> settings:
 
 POLICIES = list(Settlement)
 
-STRICTER = Rulebook(
-    "stricter",
-    (
+STRICTER = replace(
+    DEFAULT_RULEBOOK,
+    name="stricter",
+    settings=(
         (
             date(2000, 1, 1),
             Settings(
@@ -76,7 +83,6 @@ STRICTER = Rulebook(
             ),
         ),
     ),
-    DEFAULT_RULEBOOK.norms,
 )
 
 
@@ -173,15 +179,25 @@ def test_whatever_is_asked_in_whatever_order_gets_an_answer_and_the_books_stay_s
         if account.next_period and account.last_period is None:
             decide(account, ClosePeriod(account.next_period, over_at(account.next_period)), rulebook)
     check_books(account, told)
+    moved = dict.fromkeys(Purpose, Decimal(0))
+    closed_on = None
+    for event in told:
+        closed_on = moscow_date(event.closed_at) if isinstance(event, PeriodClosed) else closed_on
+        for movement in movements(event, closed_on):
+            moved[movement.purpose] += movement.amount
+    assert moved == {Purpose.ENERGY: account.ledger.balance, Purpose.PENALTY: account.ledger.penalty}
     for command in asked:
         assert decide(account, command, STRICTER)
 
 
 def aimed(account: Account, command: Command) -> Command:
-    """Aim a confirmation or rejection at a reading that is held, if there is one: by chance it would seldom hit."""
+    """Aim at a reading that is held, or at a payment that was made, if there is one: by chance a wish would seldom hit."""
     held = [r.entry for r in account.readings if r.status is ReadingStatus.HELD]
     if held and isinstance(command, ConfirmReading | RejectReading):
         return replace(command, reading=held[command.reading % len(held)])
+    paid = [p.entry for p in account.ledger.payments]
+    if paid and isinstance(command, ReversePayment | MovePaymentOut):
+        return replace(command, payment=paid[command.payment % len(paid)])
     return command
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
+from decimal import Decimal
 
 import pytest
 
@@ -17,6 +19,12 @@ from bels.domain.commands import (
     ConfirmReading,
     InstallMeter,
     LinkChannel,
+    MakeRefund,
+    MovePaymentIn,
+    MovePaymentOut,
+    OpenAccount,
+    PublishRulebook,
+    ReceivePayment,
     RecordAccessRefusal,
     RecordInterference,
     RegisterTemporaryResidents,
@@ -24,6 +32,7 @@ from bels.domain.commands import (
     RemoveMeter,
     ReportMeterFailure,
     RestoreMeter,
+    ReversePayment,
     SubmitReading,
     TakeControlReading,
     UnlinkChannel,
@@ -31,25 +40,58 @@ from bels.domain.commands import (
 from bels.domain.decide import decide
 from bels.domain.events import CommandRefused, ReadingRefused
 from bels.domain.periods import over_at
-from bels.domain.rulebook import DEFAULT_RULEBOOK
+from bels.domain.rulebook import Rulebook
 from bels.domain.terms import (
+    AccountNumber,
     Channel,
     EntryNumber,
     FailureCause,
+    Locality,
     Meaning,
     MeterModel,
     Period,
+    Purpose,
     Reason,
     Register,
     Role,
+    Settlement,
+    Stove,
 )
 from tests.domain.trade import INSTALL, METER, OPEN, ORDINARY, TOTAL, closing, day, done, sent, total
+from tests.rules import DEFAULT_RULEBOOK
 
 HELD_LESS = (*ORDINARY, sent("2024-02-20", 9_000))
 HELD_HIGH = (*ORDINARY, sent("2024-01-20", 90_000))
 HELD = EntryNumber(3)
 DIGEST = "ab" * 16
 MAY = Period("2024-05")
+CLOSED = (*ORDINARY, CloseAccount(day("2024-01-20"), "sold"), closing("2024-01"))
+PAID = ReceivePayment(Decimal("100.00"), date(2024, 2, 10), day("2024-02-10"), "чек 1")
+PAYMENT = EntryNumber(3)
+OTHER = AccountNumber("1000001")
+
+
+def paid(amount: str, on: date = date(2024, 2, 10)) -> ReceivePayment:
+    """Pay a sum on 10 February 2024."""
+    return ReceivePayment(Decimal(amount), on, day("2024-02-10"), "чек 2")
+
+
+def refund(amount: str) -> MakeRefund:
+    """Return a sum on 15 February 2024."""
+    return MakeRefund(Decimal(amount), day("2024-02-15"), "заявление")
+
+
+def move_in(account: str = "1000001") -> MovePaymentIn:
+    """Book a payment that was taken from another account."""
+    amount, on = Decimal("100.00"), date(2024, 2, 10)
+    return MovePaymentIn(
+        amount, on, day("2024-02-15"), Purpose.ENERGY, "чек 1", AccountNumber(account), PAYMENT, "ошибка"
+    )
+
+
+BAD_AMOUNTS = ("0", "0.00", "-1", "0.001", "1.005", "1E+12", "10000000.01", "NaN", "sNaN", "Infinity", "-Infinity")
+REVERSE = ReversePayment(PAYMENT, day("2024-02-15"), "отказ банка")
+MOVE = MovePaymentOut(PAYMENT, OTHER, day("2024-02-15"), "ошибка")
 
 REFUSED: list[tuple[Reason, tuple[Command, ...], Command]] = [
     (Reason.UNKNOWN_ACCOUNT, (), sent("2024-02-20", 1)),
@@ -206,7 +248,82 @@ REFUSED: list[tuple[Reason, tuple[Command, ...], Command]] = [
     ),
     (Reason.NOT_LINKED, ORDINARY, UnlinkChannel(Channel.SMS, DIGEST, day("2024-02-11"))),
     (Reason.BAD_ADDRESS, ORDINARY, LinkChannel(Channel.SMS, "+79031234567", day("2024-02-11"))),
+    *((Reason.BAD_AMOUNT, ORDINARY, paid(amount)) for amount in BAD_AMOUNTS),
+    *((Reason.BAD_AMOUNT, (*ORDINARY, PAID), refund(amount)) for amount in BAD_AMOUNTS),
+    (Reason.BAD_AMOUNT, (OPEN,), CarryOverHistory(None, (), MAY, balance=Decimal("1E+12"))),
+    (Reason.BAD_AMOUNT, (OPEN,), CarryOverHistory(None, (), MAY, penalty=Decimal("0.005"))),
+    (Reason.BAD_DATES, ORDINARY, paid("1", date(2024, 2, 11))),
+    (Reason.BAD_DATES, ORDINARY, paid("1", date(1989, 12, 31))),
+    (Reason.UNKNOWN_ACCOUNT, (), PAID),
+    (Reason.UNKNOWN_ACCOUNT, (), refund("1")),
+    (Reason.UNKNOWN_ACCOUNT, (), move_in()),
+    (Reason.ACCOUNT_CLOSED, CLOSED, PAID),
+    (Reason.UNKNOWN_PAYMENT, ORDINARY, REVERSE),
+    (Reason.UNKNOWN_PAYMENT, ORDINARY, MOVE),
+    (Reason.UNKNOWN_PAYMENT, (), REVERSE),
+    (Reason.UNKNOWN_PAYMENT, (*ORDINARY, PAID), replace(REVERSE, payment=EntryNumber(2))),
+    (Reason.PAYMENT_REVERSED, (*ORDINARY, PAID, REVERSE), REVERSE),
+    (Reason.PAYMENT_REVERSED, (*ORDINARY, PAID, REVERSE), MOVE),
+    (Reason.PAYMENT_MOVED, (*ORDINARY, PAID, MOVE), MOVE),
+    (Reason.PAYMENT_MOVED, (*ORDINARY, PAID, MOVE), REVERSE),
+    (Reason.SAME_ACCOUNT, (*ORDINARY, PAID), replace(MOVE, to=AccountNumber("1000000"))),
+    (Reason.REFUND_ABOVE_CREDIT, (*ORDINARY, PAID), refund("100.01")),
+    (Reason.REFUND_ABOVE_CREDIT, ORDINARY, refund("0.01")),
+    (Reason.REFUND_ABOVE_CREDIT, (*ORDINARY, PAID, REVERSE), refund("0.01")),
 ]
+
+UNKNOWN_RATES = replace(
+    DEFAULT_RULEBOOK, tariffs=tuple(replace(t, rates=dict.fromkeys(t.rates, (None,))) for t in DEFAULT_RULEBOOK.tariffs)
+)
+NO_RANGES = replace(
+    DEFAULT_RULEBOOK,
+    tariffs=tuple(replace(t, rates={r: v[:1] for r, v in t.rates.items()}) for t in DEFAULT_RULEBOOK.tariffs),
+)
+IN_2025 = (
+    OpenAccount(day("2025-01-01", 0), Locality.URBAN, Stove.GAS, 2, 3),
+    InstallMeter(METER, day("2025-01-01"), total(0)),
+)
+HUNGRY = (*IN_2025, sent("2025-01-20", 3901), ConfirmReading(HELD, day("2025-01-21"), Role.OPERATOR))
+
+UNPRICED: list[tuple[Reason, Rulebook, tuple[Command, ...], Command]] = [
+    (Reason.NO_TARIFF, UNKNOWN_RATES, ORDINARY, closing("2024-01")),
+    (Reason.NO_TARIFF, replace(DEFAULT_RULEBOOK, tariffs=()), ORDINARY, closing("2024-01")),
+    (Reason.TARIFF_INCOMPLETE, NO_RANGES, HUNGRY, closing("2025-01")),
+]
+
+
+@pytest.mark.parametrize(("reason", "rulebook", "asked", "command"), UNPRICED)
+def test_a_rate_that_nobody_has_published_stops_the_closing(
+    reason: Reason, rulebook: Rulebook, asked: tuple[Command, ...], command: Command
+) -> None:
+    account = done(*asked, rulebook=rulebook)
+
+    (refused,) = decide(account, command, rulebook)
+
+    assert isinstance(refused, CommandRefused)
+    assert refused.reason is reason
+    assert len(decide(account, command, DEFAULT_RULEBOOK)) > 1
+
+
+BOOK = replace(DEFAULT_RULEBOOK, number=1)
+PUBLICATIONS: list[tuple[Reason, PublishRulebook]] = [
+    (Reason.BAD_RULEBOOK, PublishRulebook(replace(BOOK, due_days=()), 1, day("2024-02-10"), "file")),
+    (Reason.RULEBOOK_CHANGED, PublishRulebook(replace(BOOK, name="other"), 0, day("2024-02-10"), "file")),
+    (Reason.NOTHING_CHANGES, PublishRulebook(BOOK, 1, day("2024-02-10"), "file")),
+    (
+        Reason.PAST_CHARGED,
+        PublishRulebook(BOOK.with_settlement(Settlement.IN_PERIOD), 1, day("2024-02-10"), "file", Period("2024-01")),
+    ),
+]
+
+
+@pytest.mark.parametrize(("reason", "command"), PUBLICATIONS)
+def test_a_rulebook_that_cannot_be_is_refused_with_its_reason(reason: Reason, command: PublishRulebook) -> None:
+    (refused,) = decide(nobody("rulebook"), command, BOOK)
+
+    assert isinstance(refused, CommandRefused)
+    assert refused.reason is reason
+
 
 ELSEWHERE = {
     Reason.BAD_ACCOUNT,  # below: it needs another number
@@ -238,7 +355,8 @@ def test_an_account_number_has_seven_digits(command: Command) -> None:
 
 
 def test_every_reason_of_the_domain_is_reached() -> None:
-    assert {reason for reason, _, _ in REFUSED} | ELSEWHERE == set(Reason)
+    reached = {row[0] for row in (*REFUSED, *UNPRICED, *PUBLICATIONS)}
+    assert reached | ELSEWHERE == set(Reason)
 
 
 def test_a_refusal_changes_nothing_but_the_number_of_entries() -> None:

@@ -10,8 +10,9 @@ from bels.domain.commands import ClosePeriod, Command, InstallMeter, OpenAccount
 from bels.domain.decide import decide
 from bels.domain.events import AccountOpened, Event, MeterInstalled, PeriodClosed, UsageRecalculated
 from bels.domain.periods import MOSCOW, over_at
-from bels.domain.rulebook import DEFAULT_RULEBOOK, Rulebook
+from bels.domain.rulebook import Rulebook
 from bels.domain.terms import EntryNumber, Locality, MeterModel, Period, Register, Role, Settlement, Stove
+from tests.rules import DEFAULT_RULEBOOK
 
 TOTAL = Register.TOTAL
 METER = MeterModel("M1", 5, (TOTAL,))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from bels.domain.commands import (
     Command,
     ConfirmReading,
     InstallMeter,
+    MakeRefund,
     OpenAccount,
+    ReceivePayment,
     RecordAccessRefusal,
     RecordInterference,
     RemoveMeter,
@@ -38,8 +41,11 @@ from bels.domain.events import (
     ReadingRefused,
     UsageRecalculated,
 )
-from bels.domain.periods import MOSCOW, first_day
-from bels.domain.rulebook import DEFAULT_RULEBOOK, Rulebook
+from bels.domain.money_events import (
+    ChargeLine,
+)
+from bels.domain.periods import MOSCOW, first_day, moscow_date
+from bels.domain.rulebook import Rulebook, Tariff
 from bels.domain.terms import (
     EntryNumber,
     FailureCause,
@@ -47,11 +53,14 @@ from bels.domain.terms import (
     Meaning,
     MeterModel,
     Period,
+    RateStatus,
     Register,
     Role,
+    Scheme,
     Settlement,
     Stove,
 )
+from bels.rulebooks.shipped import PUBLISHED, shipped
 
 EXAMPLES: dict[str, Any] = json.loads((Path(__file__).parent.parent / "examples.json").read_text("utf-8"))
 
@@ -61,10 +70,34 @@ def vectors(kind: str) -> list[dict[str, Any]]:
     return [v for v in EXAMPLES["vectors"] if v["kind"] == kind]
 
 
+def tariff_of(row: dict[str, Any]) -> Tariff:
+    """Read a tariff row of the examples."""
+    return Tariff(
+        row["group"],
+        Scheme(row["scheme"]),
+        date.fromisoformat(row["effective_from"]),
+        {
+            Register(name): tuple(Decimal(rate) if rate is not None else None for rate in rates)
+            for name, rates in row["rates"].items()
+        },
+        {Register(name): RateStatus(status) for name, status in row["status"].items()},
+        row["source"],
+    )
+
+
+RULEBOOK = replace(shipped(PUBLISHED), tariffs=tuple(tariff_of(row) for row in EXAMPLES["tariffs"]))
+"""The shipped rulebook with the tariff rows of the examples, those of Рязань among them."""
+
+
+def settlement_of(vector: dict[str, Any]) -> Settlement:
+    """Give the settlement policy of a vector."""
+    return Settlement(vector["given"].get("settings", {}).get("settlement", "REDISTRIBUTE"))
+
+
 def rulebook_of(vector: dict[str, Any]) -> Rulebook:
-    """Give the rulebook under the vector's settings."""
-    settlement = vector["given"].get("settings", {}).get("settlement", "REDISTRIBUTE")
-    return DEFAULT_RULEBOOK.with_settlement(Settlement(settlement))
+    """Give the rulebook under the vector's settings, in the region of its account."""
+    region = vector["given"]["account"]["tariff_group"].partition("/")[0]
+    return replace(RULEBOOK, region=region).with_settlement(settlement_of(vector))
 
 
 def kwh(values: dict[str, int]) -> dict[Register, int]:
@@ -108,7 +141,8 @@ def opening(vector: dict[str, Any]) -> list[Command]:
     ]
     if history:
         readings = tuple(CarriedReading(_noon(r["date"]), kwh(r["values"])) for r in history)
-        commands.append(CarryOverHistory(_meter(account["meter"]), readings, Period(given["opening"]["period"])))
+        through, balance = Period(given["opening"]["period"]), Decimal(given["opening"]["balance"])
+        commands.append(CarryOverHistory(_meter(account["meter"]), readings, through, balance=balance))
     return commands
 
 
@@ -132,6 +166,7 @@ def steps(vector: dict[str, Any]) -> Iterator[tuple[datetime, str, dict[str, Any
         ),
         *((datetime.fromisoformat(a["at"]), "act", a) for a in given.get("acts", [])),
         *((datetime.fromisoformat(c["at"]), "confirmation", c) for c in given.get("confirmations", [])),
+        *((datetime.fromisoformat(p["at"]), "payment", p) for p in given.get("payments", [])),
         *((datetime.fromisoformat(c["at"]), "closing", c) for c in given.get("closings", [])),
     ]
     yield from sorted(happenings, key=lambda h: h[0])
@@ -151,6 +186,10 @@ def command_of(kind: str, what: dict[str, Any], entries: dict[str, EntryNumber])
     at = datetime.fromisoformat(what["at"])
     if kind == "closing":
         return ClosePeriod(Period(what["period"]), at)
+    if kind == "payment":
+        if what.get("kind") == "refund":
+            return MakeRefund(Decimal(what["amount"]), at, "заявление")
+        return ReceivePayment(Decimal(what["amount"]), moscow_date(at), at, f"payment {what['at']}")
     if kind == "confirmation":
         meaning = Meaning(what["meaning"]) if "meaning" in what else None
         return ConfirmReading(entries[what["ref"]], at, Role(what["by"]), meaning=meaning)
@@ -221,7 +260,7 @@ def answer(event: Event) -> dict[str, Any]:
 
 
 def periods(events: list[Event]) -> list[dict[str, Any]]:
-    """Say the closed periods as the vectors do, in kWh."""
+    """Say the closings as the vectors do: kWh, charges, recalculations and sums, or the error that stopped them."""
     closed: list[dict[str, Any]] = []
     for event in events:
         match event:
@@ -230,8 +269,11 @@ def periods(events: list[Event]) -> list[dict[str, Any]]:
                     "period": event.period,
                     "mode": event.mode.value,
                     "kwh": dict(event.usage),
-                    "lines": [(x.register.value, x.kwh, x.mode.value, x.rule.value) for x in event.lines],
+                    "charges": [_charge(line) for line in event.charges],
                     "recalculations": [],
+                    "charges_total": str(event.charged),
+                    "recalculation_total": str(event.recalculated),
+                    "bill_total": str(event.bill),
                 }
                 if event.missed_in_a_row:
                     told["missed_in_a_row"] = event.missed_in_a_row
@@ -244,35 +286,30 @@ def periods(events: list[Event]) -> list[dict[str, Any]]:
                         "rule": event.rule.value,
                         "kwh_before": dict(event.before),
                         "kwh_after": dict(event.after),
+                        "money_before": str(event.money_before),
+                        "money_after": str(event.money_after),
+                        "difference": str(event.difference),
                     }
                 )
             case InspectionDue():
                 closed[-1]["check_due"] = event.due_on.isoformat()
+            case CommandRefused() if event.command == "ClosePeriod":
+                detail = event.detail or ""
+                closed.append({"period": detail.partition(":")[0], "error": event.reason.value})
             case _:
                 pass
     return closed
 
 
-def expected_periods(vector: dict[str, Any]) -> list[dict[str, Any]]:
-    """Give the expected periods without money: ranges of one register are one line of kWh, the increase has none."""
-    told = []
-    for p in vector["expected"]["periods"]:
-        if "error" in p:
-            continue
-        lines: dict[tuple[str, str, str], int] = {}
-        for c in p["charges"]:
-            if "coefficient" not in c:
-                key = c["register"], c["mode"], c["rule"]
-                lines[key] = lines.get(key, 0) + c["kwh"]
-        wanted = {
-            "period": p["period"],
-            "mode": p["mode"],
-            "kwh": p["kwh"],
-            "lines": [(register, n, mode, rule) for (register, mode, rule), n in lines.items()],
-            "recalculations": [
-                {k: r[k] for k in ("period", "reason", "rule", "kwh_before", "kwh_after")} for r in p["recalculations"]
-            ],
-        }
-        wanted |= {k: p[k] for k in ("missed_in_a_row", "check_due") if k in p}
-        told.append(wanted)
-    return told
+def _charge(line: ChargeLine) -> dict[str, Any]:
+    told = {
+        "register": line.register.value,
+        "kwh": line.kwh,
+        "rate": str(line.rate),
+        "range": line.range,
+        "tariff_version": line.tariff,
+        "rule": line.rule.value,
+        "mode": line.mode.value,
+        "amount": str(line.amount),
+    }
+    return told | ({"coefficient": str(line.coefficient)} if line.coefficient is not None else {})

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,8 +12,13 @@ import msgspec
 import pytest
 from eventsourcing.persistence import StoredEvent
 
-from bels.domain.events import Event, ReadingRefused, ResidentsChanged
-from bels.domain.terms import AccountNumber, Channel, Reason
+from bels.domain.account import nobody, replay
+from bels.domain.commands import ReceivePayment
+from bels.domain.decide import decide
+from bels.domain.events import AccountOpened, Event, ReadingRefused, ResidentsChanged
+from bels.domain.money_events import PaymentReceived
+from bels.domain.post_movements import movements
+from bels.domain.terms import AccountNumber, Channel, Locality, Period, Reason, Stove
 from bels.journal import codec
 from bels.journal.codec import (
     MAPPER,
@@ -25,6 +31,7 @@ from bels.journal.codec import (
     to_entry,
 )
 from bels.journal.entry import Entry
+from tests.rules import DEFAULT_RULEBOOK
 
 EXAMPLES: dict[str, str] = json.loads((Path(__file__).parent / "stored_examples.json").read_text("utf-8"))
 """Topic -> a state as it was once written. Lines are added, never changed: they stand for the journals of the world."""
@@ -41,7 +48,11 @@ def test_every_event_in_its_newest_shape_has_a_stored_example() -> None:
     assert {f"{name}.{version}" for name, version in TOPICS.values()} <= set(EXAMPLES)
 
 
-@pytest.mark.parametrize("topic", EXAMPLES)
+NEWEST = [f"{name}.{version}" for name, version in TOPICS.values()]
+OLDER = sorted(set(EXAMPLES) - set(NEWEST))
+
+
+@pytest.mark.parametrize("topic", NEWEST)
 def test_what_was_stored_is_read_and_written_back_byte_for_byte(topic: str) -> None:
     state = EXAMPLES[topic].encode()
 
@@ -51,6 +62,75 @@ def test_what_was_stored_is_read_and_written_back_byte_for_byte(topic: str) -> N
     assert TOPICS[type(entry.event)] == (topic.rpartition(".")[0], int(topic.rpartition(".")[2]))
     assert row == StoredEvent("1000000", 12, topic, state)
     assert MAPPER.to_domain_event(row) == entry
+
+
+def test_what_was_stored_before_there_was_money_stays_an_example() -> None:
+    assert OLDER == ["period-carried-over.1", "period-closed.1", "usage-recalculated.1"]
+
+
+@pytest.mark.parametrize("topic", OLDER)
+def test_what_an_older_bels_stored_tells_all_it_told_and_moves_no_money(topic: str) -> None:
+    told = json.loads(EXAMPLES[topic])["event"]
+    name = topic.rpartition(".")[0]
+
+    entry = to_entry("1000000", 12, topic, EXAMPLES[topic].encode())
+    again = MAPPER.to_stored_event(entry)
+    now = json.loads(again.state)["event"]
+
+    assert again.topic == f"{name}.{TOPICS[type(entry.event)][1]}"
+    assert subset(told, now) == told
+    assert MAPPER.to_domain_event(again) == entry
+    assert decode_events(msgspec.json.encode([[topic, told]])) == (entry.event,)
+    assert movements(entry.event, date(2024, 7, 1)) == ()
+    new = {key: now[key] for key in now.keys() - told.keys()}
+    assert new in (
+        {"charges": [], "charged": "0.00", "recalculated": "0.00", "due_on": None},
+        {"money_before": "0.00", "money_after": "0.00", "charges": [], "rulebook": "", "ground": None},
+        {"billed": None},
+    )
+
+
+def subset(told: Any, now: Any) -> Any:
+    """Give of ``now`` what ``told`` tells, too."""
+    if isinstance(told, dict):
+        return {key: subset(value, now[key]) for key, value in told.items()}
+    if isinstance(told, list):
+        return [subset(one, other) for one, other in zip(told, now, strict=True)]
+    return now
+
+
+SUMS = ["0.01", "0.10", "1.00", "10.00", "1000.00", "1245.05", "9999999.99", "10000000.00"]
+
+
+@pytest.mark.parametrize("amount", SUMS)
+def test_roubles_survive_the_journal_to_the_kopeck_and_with_both_digits(amount: str) -> None:
+    at = datetime(2024, 5, 20, 12, tzinfo=UTC)
+    given = ReceivePayment(Decimal(amount), at.date(), at, "чек")
+    account = replay(nobody("1000000"), [AccountOpened(at, Period("2024-05"), Locality.URBAN, Stove.GAS, 2, 3, 1)])
+    (event,) = decide(account, given, DEFAULT_RULEBOOK)
+
+    (told,) = decode_events(encode_events([event]))
+    row = MAPPER.to_stored_event(Entry(AccountNumber("1000000"), 2, at, Channel.BANK, "bank", "7H3KQ9XA", event))
+    read = MAPPER.to_domain_event(row).event
+
+    assert isinstance(event, PaymentReceived)
+    assert json.loads(row.state)["event"]["amount"] == amount
+    for payment in (told, read):
+        assert payment == event
+        assert str(payment.amount) == amount
+
+
+@pytest.mark.parametrize(
+    ("given", "written"), [("5", "5.00"), ("5.1", "5.10"), ("1E+3", "1000.00"), ("1.0e1", "10.00")]
+)
+def test_a_sum_is_written_with_both_digits_however_it_was_given(given: str, written: str) -> None:
+    at = datetime(2024, 5, 20, 12, tzinfo=UTC)
+    account = replay(nobody("1000000"), [AccountOpened(at, Period("2024-05"), Locality.URBAN, Stove.GAS, 2, 3, 1)])
+
+    (event,) = decide(account, ReceivePayment(Decimal(given), at.date(), at, "чек"), DEFAULT_RULEBOOK)
+
+    assert isinstance(event, PaymentReceived)
+    assert str(event.amount) == written
 
 
 @pytest.mark.parametrize("topic", EXAMPLES)

@@ -11,7 +11,6 @@ from eventsourcing.persistence import StoredEvent
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
 
 from bels.domain.account import nobody, replay
-from bels.domain.rulebook import DEFAULT_RULEBOOK
 from bels.intake import Intake, Message
 from bels.journal.codec import MAPPER
 from bels.journal.entry import Entry
@@ -20,6 +19,7 @@ from bels.journal.write import run
 from bels.projections import overview, usage
 from bels.projections.project import install_views, retell, views_are_told
 from tests.domain.vectors import vectors
+from tests.rules import DEFAULT_RULEBOOK
 from tests.supplier import audit, feed, message, numbers, open_household, reading, today, views
 
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from decimal import Decimal
+from itertools import accumulate, groupby
+from typing import Any
 
 import asyncpg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bels.domain.rulebook import DEFAULT_RULEBOOK
-from bels.domain.terms import Settlement
+from bels.domain.commands import MovePaymentOut, ReceivePayment, ReversePayment
+from bels.domain.terms import AccountNumber, EntryNumber, Settlement
 from bels.intake import Intake, Message, Outcome
 from bels.journal.journal import accounts, read
 from bels.journal.write import run
 from bels.projections.project import VIEWS, changes_of, retell, told, touched
 from tests.domain.lives import Life, live, lives
-from tests.domain.vectors import rulebook_of, vectors
+from tests.domain.vectors import settlement_of, vectors
+from tests.rules import DEFAULT_RULEBOOK
 from tests.supplier import (
     TABLES,
     audit,
@@ -46,12 +50,29 @@ async def tell_vectors(pool: asyncpg.Pool) -> dict[str, list[Outcome]]:
     """Tell every vector to an account of its own, under its settlement, through a real intake."""
     by_settlement = defaultdict(list)
     for vector, number in zip(BILLING, numbers(2_000_000, len(BILLING)), strict=True):
-        by_settlement[rulebook_of(vector).settings[0][1].settlement].append((vector, number))
+        by_settlement[settlement_of(vector)].append((vector, number))
     outcomes: dict[str, list[Outcome]] = {}
     for settlement, group in by_settlement.items():
         async with Intake(pool, DEFAULT_RULEBOOK.with_settlement(settlement), today).running() as intake:
-            fed = await asyncio.gather(*(feed(intake, vector, number) for vector, number in group))
+            fed = await asyncio.gather(*(_feed_and_pay(intake, vector, number) for vector, number in group))
         outcomes |= dict(zip((number for _, number in group), fed, strict=True))
+    return outcomes
+
+
+async def _feed_and_pay(intake: Intake, vector: dict[str, Any], number: str) -> list[Outcome]:
+    """Tell a vector's life, with payments that come and go; one of them is for an account that nobody knows."""
+    outcomes = await feed(intake, vector, number)
+    at, on = today(), today().date()
+    paid = ReceivePayment(Decimal("700.00"), on, at, f"чек {number}")
+    for n, to in enumerate((number, number, f"{int(number) + 5_000_000}")):
+        outcomes.append(await intake.submit(message(to, paid, f"{number} payment {n}")))
+    booked = [o for o in outcomes[-3:-1] if o.account == number and o.version is not None]
+    if booked and booked[0].version is not None:
+        reversal = ReversePayment(EntryNumber(booked[0].version), at, "отказ банка")
+        outcomes.append(await intake.submit(message(number, reversal, f"{number} reversal")))
+    if len(booked) > 1 and booked[1].version is not None:
+        move = MovePaymentOut(EntryNumber(booked[1].version), AccountNumber("2000000"), at, "ошибка")
+        outcomes.append(await intake.submit(message(number, move, f"{number} move")))
     return outcomes
 
 
@@ -74,21 +95,29 @@ async def test_every_table_of_a_view_is_compared_here() -> None:
     assert {table for view in VIEWS for table in view.TABLES} == set(TABLES)
 
 
-async def test_entry_by_entry_and_all_at_once_tell_the_same(pool: asyncpg.Pool) -> None:
+async def test_message_by_message_and_all_at_once_tell_the_same(pool: asyncpg.Pool) -> None:
     # A batch may hold a message or a thousand: where it was cut must leave no trace in the views.
     await tell_vectors(pool)
     whole = await views(pool)
     await pool.execute(f"TRUNCATE {', '.join(TABLES)}")
     async with pool.acquire() as db:
-        by_account = changes_of(await read(db, dict.fromkeys(numbers(2_000_000, len(BILLING)), 0)))
+        named = [number async for part in accounts(db, 1000) for number in part]
+        by_account = [c.entries for c in changes_of(await read(db, dict.fromkeys(named, 0)))]
+        # Where each message of an account ends; the entries of one message are always told together.
+        ends = [
+            [0, *accumulate(len(list(own)) for _, own in groupby(entries, lambda e: e.receipt))]
+            for entries in by_account
+        ]
         for size in (1, 5):
             await pool.execute(f"TRUNCATE {', '.join(TABLES)}")
             async with db.transaction():
-                longest = max(len(change.entries) for change in by_account)
-                for end in range(size, longest + size, size):
-                    part = [e for c in by_account for e in c.entries[:end]]
-                    changes = [c for c in changes_of(part) if len(c.entries) > end - size]
-                    news = [type(c)(c.account, c.entries[end - size :]) for c in changes]
+                for first in range(0, max(map(len, ends)) - 1, size):
+                    news = []
+                    for entries, cuts in zip(by_account, ends, strict=True):
+                        if first < len(cuts) - 1:
+                            since, until = cuts[first], cuts[min(first + size, len(cuts) - 1)]
+                            (change,) = changes_of(entries[:until])
+                            news.append(type(change)(change.account, entries[since:until]))
                     await run(db, *touched(news, DEFAULT_RULEBOOK))
                     await run(db, *told(news, DEFAULT_RULEBOOK))
             assert await views(pool) == whole

@@ -23,10 +23,10 @@ from bels.domain.commands import (
     UnlinkChannel,
 )
 from bels.domain.periods import over_at
-from bels.domain.rulebook import DEFAULT_RULEBOOK
 from bels.domain.terms import Channel, EntryNumber, Meaning, Mode, Period, Register, Role, Settlement
 from bels.intake import Intake
 from bels.projections import overview, readings, usage
+from tests.rules import DEFAULT_RULEBOOK
 from tests.supplier import METER, message, moment, numbers, open_household, reading
 
 ACCOUNT = "1000000"
@@ -131,7 +131,8 @@ async def test_two_refusals_of_access_take_the_reading_away_and_a_check_ends_the
         Row(6, "SENT", "SUPERSEDED", "IMPLAUSIBLE", "2024-02", None, 7),
         Row(7, "SENT", "DISREGARDED", None, "2024-02", None, 10),
         Row(12, "CONTROL", "ACCEPTED", None, "2024-03", "2024-03", None),
-        Row(18, "FINAL", "ACCEPTED", None, "2024-04", "2024-04", None),
+        # The closing of March brought penalties for January, which nobody has paid.
+        Row(19, "FINAL", "ACCEPTED", None, "2024-04", "2024-04", None),
     ]
     async with pool.acquire() as db:
         page = await usage.page(db, ACCOUNT, None, None, 10, backward=False)

@@ -19,6 +19,7 @@ class Caller:
 
 LOCAL_CALLERS: dict[Role, Caller] = {
     Role.CONSUMER: Caller(Channel.WEB, "local:consumer", Role.CONSUMER),
+    Role.AGENT: Caller(Channel.BANK, "local:agent", Role.AGENT),
     Role.OPERATOR: Caller(Channel.OFFICE, "local:operator", Role.OPERATOR),
     Role.INSPECTOR: Caller(Channel.INSPECTOR, "local:inspector", Role.INSPECTOR),
     Role.SYSTEM: Caller(Channel.CLOSING, "local:operator", Role.SYSTEM),

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 
-from bels.intake import CHANGES
+from bels.journal.notify import CHANGES
 
 logger = logging.getLogger(__name__)
 

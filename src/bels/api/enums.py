@@ -8,7 +8,7 @@ from typing import Any
 
 import strawberry
 
-from bels.domain import terms
+from bels.domain import explain, terms
 from bels.projections import words
 from bels.projections.receipts import ReceiptState as State
 
@@ -28,6 +28,14 @@ RefusalCode = strawberry.enum(
 RecalculationReason = strawberry.enum(terms.RecalculationReason, description="The ground of a recalculation.")
 FailureCause = strawberry.enum(terms.FailureCause, description="Why a meter does not count.")
 Role = strawberry.enum(terms.Role, description="For whom a message spoke.")
+Scheme = strawberry.enum(terms.Scheme, description="Which registers a tariff has rates for.")
+RateStatus = strawberry.enum(terms.RateStatus, description="Where a rate comes from.")
+Purpose = strawberry.enum(terms.Purpose, description="What a payment pays; penalties are a ledger of their own.")
+MovementKind = strawberry.enum(terms.MovementKind, description="What moves money on an account.")
+LedgerName = strawberry.enum(terms.LedgerName, description="A ledger of the double entry.")
+PaymentState = strawberry.enum(terms.PaymentState, description="What became of a payment.")
+Rounding = strawberry.enum(explain.Rounding, description="How the result of a step follows from its expression.")
+Unit = strawberry.enum(explain.Unit, description="What a result counts.")
 ReceiptState = strawberry.enum(State, description="Where a message stands.")
 
 
@@ -84,6 +92,57 @@ STATES = {
     State.DONE: "Something else than a reading, carried out.",
     State.PARKED: "Kept for an operator: it could not be handled.",
 }
+SCHEMES = {
+    terms.Scheme.SINGLE: "One register: TOTAL.",
+    terms.Scheme.TWO_ZONE: "Two registers: DAY, NIGHT.",
+    terms.Scheme.THREE_ZONE: "Three registers: PEAK, HALF_PEAK, NIGHT.",
+}
+RATE_STATUSES = {
+    terms.RateStatus.PUBLISHED: "Published by an act (опубликована).",
+    terms.RateStatus.DERIVED: "Derived from published ones (выведена).",
+    terms.RateStatus.UNKNOWN: "Not known: what needs it cannot be charged (неизвестна).",
+}
+PURPOSES = {
+    terms.Purpose.ENERGY: "Electricity (электроэнергия).",
+    terms.Purpose.PENALTY: "Penalties (пени).",
+}
+MOVEMENT_KINDS = {
+    terms.MovementKind.OPENING: "The balance of an earlier system (входящее сальдо).",
+    terms.MovementKind.CHARGE: "The charges of a period (начисление).",
+    terms.MovementKind.RECALCULATION: "A recalculation (перерасчёт).",
+    terms.MovementKind.PAYMENT: "A payment (платёж).",
+    terms.MovementKind.REVERSAL: "A payment taken back by bank or payer (отмена платежа).",
+    terms.MovementKind.REFUND: "An overpayment returned (возврат).",
+    terms.MovementKind.MOVED_OUT: "A payment moved to another account (перенос с лицевого счёта).",
+    terms.MovementKind.MOVED_IN: "A payment moved from another account (перенос на лицевой счёт).",
+    terms.MovementKind.PENALTY: "Penalties posted with a bill (пени).",
+}
+LEDGERS = {
+    terms.LedgerName.RECEIVABLE: "What consumers owe for electricity; a credit is an advance.",
+    terms.LedgerName.REVENUE: "What was charged.",
+    terms.LedgerName.RECALCULATED: "What recalculations added to the charges, or took from them.",
+    terms.LedgerName.BANK: "Money that came and went.",
+    terms.LedgerName.SUSPENSE: "Payments that no account is known for (невыясненные).",
+    terms.LedgerName.TRANSFERS: "Payments on their way between two accounts: zero when all have arrived.",
+    terms.LedgerName.PENALTY_RECEIVABLE: "What consumers owe of penalties.",
+    terms.LedgerName.PENALTY_INCOME: "Penalties posted.",
+    terms.LedgerName.OPENING_BALANCE: "The other side of balances carried over from an earlier system.",
+}
+PAYMENT_STATES = {
+    terms.PaymentState.RECEIVED: "Counts.",
+    terms.PaymentState.REVERSED: "Was taken back by bank or payer: as if it had not been made.",
+    terms.PaymentState.MOVED: "Was moved to another account.",
+    terms.PaymentState.RETURNED: "Was returned to the payer.",
+}
+ROUNDINGS = {
+    explain.Rounding.EXACT: "The expression gives the result as it is.",
+    explain.Rounding.WHOLE_KWH: "Rounded half-up to a whole kWh.",
+    explain.Rounding.KOPECK: "Rounded half-up to a kopeck.",
+    explain.Rounding.LARGEST_REMAINDER: (
+        "The expression is a whole that is shared in proportion to `weights`; the result is the share at `place`."
+    ),
+}
+UNITS = {explain.Unit.KWH: "kWh.", explain.Unit.ROUBLES: "Roubles."}
 
 
 def _describe(described: Mapping[Any, str]) -> None:
@@ -111,5 +170,13 @@ for table in (
     MEANINGS,
     QUALITIES,
     STATES,
+    SCHEMES,
+    RATE_STATUSES,
+    PURPOSES,
+    MOVEMENT_KINDS,
+    LEDGERS,
+    PAYMENT_STATES,
+    ROUNDINGS,
+    UNITS,
 ):
     _describe(table)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import msgspec
 import strawberry
-from graphql import GraphQLError
 
 from bels.access.callers import sender_digest
 from bels.api import inputs
 from bels.api.context import Info
 from bels.api.engine.scalars import BadUserInputError
 from bels.api.inputs import model_of, values_of
+from bels.api.messages import TryLaterError, is_key, key_of, raw_of, submit
+from bels.api.money_mutations import MoneyMutation
 from bels.api.outcomes import (
     CommandRefused,
     CommandResult,
@@ -29,33 +29,12 @@ from bels.api.outcomes import (
 from bels.domain import commands
 from bels.domain.commands import Command, SubmitReading
 from bels.domain.terms import EntryNumber, Reason, Role
-from bels.intake import Message, Outcome, TryLater
+from bels.intake import Message, TryLater
 from bels.projections import receipts
 
 ROWS_MAX = 500
 VALUES_MAX = 10
 """Values of a reading that are looked at: three registers, and some to say that there are too many."""
-KEY_LENGTH_MAX = 200
-
-_raw = msgspec.json.Encoder().encode
-
-
-class TryLaterError(GraphQLError):
-    """Nothing was stored; the same request may be sent again."""
-
-    def __init__(self) -> None:
-        message = "Сервис недоступен, сообщение НЕ принято. Повторите тот же запрос позже."
-        super().__init__(message, extensions={"code": "TRY_LATER", "retryable": True})
-
-
-def _is_key(key: str) -> bool:
-    return bool(key.strip()) and len(key) <= KEY_LENGTH_MAX
-
-
-def _key(key: str) -> str:
-    if not _is_key(key):
-        raise BadUserInputError(f"`idempotencyKey` must have 1 to {KEY_LENGTH_MAX} characters.")
-    return key
 
 
 def texts(values: Sequence[inputs.RegisterReading]) -> Mapping[str, str]:
@@ -72,21 +51,14 @@ def _reading(info: Info, given: inputs.SubmitReadingInput) -> Message:
     caller = app.caller(Role.CONSUMER)
     values = texts(given.values)
     command = SubmitReading(app.intake.clock(), values, caller.role, given.taken_at, given.meter)
-    raw = _raw(("submitReading", given.account, values, given.taken_at, given.meter)).decode()
-    return Message(caller.channel, _key(given.idempotency_key), caller.actor, given.account, command, raw)
-
-
-async def _submit(info: Info, message: Message) -> Outcome:
-    try:
-        return await info.context.app.intake.submit(message)
-    except TryLater:
-        raise TryLaterError from None
+    raw = raw_of(("submitReading", given.account, values, given.taken_at, given.meter))
+    return Message(caller.channel, key_of(given.idempotency_key), caller.actor, given.account, command, raw)
 
 
 async def _carry_out(info: Info, role: Role, account: str, key: str, command: Command, given: object) -> CommandResult:
     caller = info.context.app.caller(role)
-    raw = _raw((type(command).__name__, given)).decode()
-    outcome = await _submit(info, Message(caller.channel, _key(key), caller.actor, account, command, raw))
+    raw = raw_of((type(command).__name__, given))
+    outcome = await submit(info, Message(caller.channel, key_of(key), caller.actor, account, command, raw))
     return done(outcome, caller.channel, caller.actor)
 
 
@@ -99,13 +71,13 @@ async def _held(info: Info, receipt: str) -> tuple[str, EntryNumber] | CommandRe
 
 
 @strawberry.type(description="What may be done: each mutation is one message, with a receipt.")
-class Mutation:
+class Mutation(MoneyMutation):
     """What may be done."""
 
     @strawberry.mutation(description="Submit a meter reading: accepted, held with a reason, or refused with a reason.")
     async def submit_reading(self, info: Info, input: inputs.SubmitReadingInput) -> SubmitReadingResult:
         """Submit a reading."""
-        return submitted(await _submit(info, _reading(info, input)))
+        return submitted(await submit(info, _reading(info, input)))
 
     @strawberry.mutation(
         description="Submit up to 500 readings, each with its own outcome; sent again, nothing is taken twice."
@@ -116,7 +88,7 @@ class Mutation:
             raise BadUserInputError(
                 f"`rows` must have 1 to {ROWS_MAX} readings; this one has {len(input.rows)}. Send them in several calls."
             )
-        named = [(i, row) for i, row in enumerate(input.rows) if _is_key(row.idempotency_key)]
+        named = [(i, row) for i, row in enumerate(input.rows) if is_key(row.idempotency_key)]
         try:
             outcomes = await info.context.app.intake.handle([_reading(info, row) for _, row in named])
         except TryLater:

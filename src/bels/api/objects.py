@@ -9,17 +9,18 @@ from typing import Annotated, Any, TypeVar
 import strawberry
 
 from bels.api.context import Info
-from bels.api.engine.paging import Connection, Node, Page, connect, encode_id, read_page
+from bels.api.engine.paging import Node, Page, encode_id
+from bels.api.engine.scalars import Money
 from bels.api.enums import Quality
+from bels.api.sums import ChargeLine, charges
 from bels.domain import terms
 from bels.domain.events import Average as DomainAverage
-from bels.domain.forecast_estimate import Silent
-from bels.domain.forecast_estimate import Submission as DomainSubmission
+from bels.domain.events import Norm as DomainNorm
+from bels.domain.events import UsageRecalculated
 from bels.domain.terms import Period
-from bels.projections import audit, estimation, overview, readings, usage
+from bels.projections import readings
 from bels.projections.audit import AuditRow
-from bels.projections.estimation import AverageReading, EstimationRow
-from bels.projections.overview import MeterRow, OverviewRow
+from bels.projections.overview import MeterRow
 from bels.projections.readings import ReadingRow
 from bels.projections.usage import RecalculationRow, UsageRow
 
@@ -60,6 +61,12 @@ class GivenValue:
 
     name: str = strawberry.field(description="The register or place it was given for.")
     value: str = strawberry.field(description="The text as given.")
+
+
+First = Annotated[int | None, strawberry.argument(description="How many from the start: 1 to 100, 20 by default.")]
+After = Annotated[str | None, strawberry.argument(description="The cursor after which to start.")]
+Last = Annotated[int | None, strawberry.argument(description="How many from the end: 1 to 100.")]
+Before = Annotated[str | None, strawberry.argument(description="The cursor before which to end.")]
 
 
 def around(page: Page) -> tuple[Any, Any, int, bool]:
@@ -191,6 +198,11 @@ class Norm:
     per_person: int = strawberry.field(description="kWh a person and month.")
     kwh: int = strawberry.field(description="kWh of the period.")
 
+    @classmethod
+    def of(cls, norm: DomainNorm | None) -> Norm | None:
+        """Show a norm, where there is one."""
+        return cls(residents=norm.residents, per_person=norm.per_person, kwh=norm.kwh) if norm is not None else None
+
 
 @strawberry.type(description="The average that a period was billed by.")
 class Average:
@@ -209,7 +221,7 @@ class Average:
         return cls(since=average.since, until=average.until, periods=average.periods, kwh=kwh(average.kwh))
 
 
-@strawberry.type(description="A recalculation: kWh of a period before and after, on a ground, by a rule.")
+@strawberry.type(description="A recalculation: kWh and roubles of a period before and after, on a ground, by a rule.")
 class Recalculation:
     """A recalculation."""
 
@@ -218,8 +230,13 @@ class Recalculation:
     period: Period = strawberry.field(description="The period it puts right.")
     reason: terms.RecalculationReason = strawberry.field(description="The ground.")
     rule: str = strawberry.field(description="The act and point, or the supplier's policy.")
+    ground: str | None = strawberry.field(description="What the rule alone does not say, in words.")
     before: list[RegisterKwh] = strawberry.field(description="kWh that stood billed before.")
     after: list[RegisterKwh] = strawberry.field(description="kWh that stand billed since.")
+    money_before: Money | None = strawberry.field(description="What stood charged before; null before there was money.")
+    money_after: Money | None = strawberry.field(description="What stands charged since.")
+    difference: Money | None = strawberry.field(description="What it adds to its bill.")
+    charges: list[ChargeLine] = strawberry.field(description="The lines of the period as they stand since.")
 
     @classmethod
     def of(cls, row: RecalculationRow) -> Recalculation:
@@ -230,8 +247,32 @@ class Recalculation:
             period=Period(row.period),
             reason=terms.RecalculationReason(row.reason),
             rule=row.rule,
+            ground=row.ground,
             before=kwh(row.before),
             after=kwh(row.after),
+            money_before=row.money_before,
+            money_after=row.money_after,
+            difference=row.difference,
+            charges=charges(row.charges),
+        )
+
+    @classmethod
+    def foreseen(cls, event: UsageRecalculated) -> Recalculation:
+        """Show a recalculation that a closing would post."""
+        is_priced = bool(event.rulebook)
+        return cls(
+            entry=0,
+            posted_in=event.posted_in,
+            period=event.period,
+            reason=event.reason,
+            rule=event.rule.value,
+            ground=event.ground,
+            before=kwh(event.before),
+            after=kwh(event.after),
+            money_before=event.money_before if is_priced else None,
+            money_after=event.money_after if is_priced else None,
+            difference=event.difference if is_priced else None,
+            charges=charges(event.charges),
         )
 
 
@@ -254,11 +295,16 @@ class Usage(Node):
     closed_at: datetime | None = strawberry.field(description="When it was closed.")
     rulebook: str | None = strawberry.field(description="The version of the rules it was closed under.")
     recalculations: list[Recalculation] = strawberry.field(description="The recalculations posted with its bill.")
+    charges: list[ChargeLine] = strawberry.field(description="The lines of its charge, as billed at its closing.")
+    charged: Money | None = strawberry.field(description="The sum of the charges; null before there was money.")
+    recalculated: Money | None = strawberry.field(description="The sum of the recalculations posted with its bill.")
+    bill: Money | None = strawberry.field(description="The bill: charges and recalculations together.")
+    due_on: date | None = strawberry.field(description="The day by which the bill is to be paid.")
+    money: Money | None = strawberry.field(description="What stands charged for the period after all recalculations.")
 
     @classmethod
     def of(cls, row: UsageRow) -> Usage:
         """Show a row."""
-        norm = row.norm
         return cls(
             id=encode_id("Usage", f"{row.account}/{row.period}"),
             period=Period(row.period),
@@ -269,13 +315,19 @@ class Usage(Node):
             lines=[UsageLine(register=x.register, kwh=x.kwh, mode=x.mode, rule=x.rule.value) for x in row.lines],
             missed_in_a_row=row.missed,
             average=Average.of(row.average),
-            norm=Norm(residents=norm.residents, per_person=norm.per_person, kwh=norm.kwh) if norm is not None else None,
+            norm=Norm.of(row.norm),
             settlement=terms.Settlement(row.settlement) if row.settlement is not None else None,
             deferred=row.deferred,
             carried=row.carried,
             closed_at=row.closed_at,
             rulebook=row.rulebook,
             recalculations=[Recalculation.of(r) for r in row.recalculations],
+            charges=charges(row.charges),
+            charged=row.charged,
+            recalculated=row.recalculated,
+            bill=row.bill,
+            due_on=row.due_on,
+            money=row.money,
         )
 
 
@@ -310,240 +362,6 @@ class AuditEntry(Node):
             rule=row.rule,
             data=row.data,
         )
-
-
-@strawberry.type(description="A reading on which the average rests.")
-class AverageBasis:
-    """A reading on which the average rests."""
-
-    entry: int = strawberry.field(description="The entry that brought it.")
-    at: datetime = strawberry.field(description="When it was received.")
-    period: Period = strawberry.field(description="The period it belongs to.")
-    values: list[RegisterValue] = strawberry.field(description="What the registers showed.")
-
-    @classmethod
-    def of(cls, row: AverageReading | None) -> AverageBasis | None:
-        """Show a row, where there is one."""
-        if row is None:
-            return None
-        return cls(entry=row.entry, at=row.at, period=Period(row.period), values=shown(row.values))
-
-
-@strawberry.type(description="What a coming period will be billed if no reading arrives for it.")
-class SilentPeriod:
-    """What a coming period will be billed in silence."""
-
-    period: Period = strawberry.field(description="The period.")
-    mode: terms.Mode = strawberry.field(description="How it will be billed.")
-    usage: list[RegisterKwh] = strawberry.field(description="kWh per register; a norm is TOTAL.")
-    rule: str = strawberry.field(description="The act and point.")
-    missed_in_a_row: int = strawberry.field(description="Its number in the row of periods without a reading.")
-
-    @classmethod
-    def of(cls, silent: Silent) -> SilentPeriod:
-        """Show a forecast."""
-        return cls(
-            period=silent.period,
-            mode=silent.mode,
-            usage=kwh(silent.kwh),
-            rule=silent.rule.value,
-            missed_in_a_row=silent.missed,
-        )
-
-
-@strawberry.type(description="How an account is estimated, and what silence will be billed.")
-class Estimation:
-    """How an account is estimated."""
-
-    mode: terms.Mode | None = strawberry.field(description="How the last closed period was billed.")
-    since: Period | None = strawberry.field(description="The period from which that holds.")
-    missed_in_a_row: int = strawberry.field(description="Periods without a reading, in a row.")
-    periods_left: int = strawberry.field(description="Periods that would still go by the average before the norm.")
-    inspection_due: date | None = strawberry.field(description="By when a check is due after six missed periods.")
-    average: Average | None = strawberry.field(
-        description="The average monthly volume, where the history is long enough."
-    )
-    average_since: AverageBasis | None = strawberry.field(description="The reading from which the average is taken.")
-    average_until: AverageBasis | None = strawberry.field(description="The reading to which the average is taken.")
-    silence: list[SilentPeriod] = strawberry.field(description="The coming periods that have no reading yet.")
-
-    @classmethod
-    def of(cls, row: EstimationRow) -> Estimation:
-        """Show a row."""
-        return cls(
-            mode=terms.Mode(row.mode) if row.mode is not None else None,
-            since=Period(row.since) if row.since is not None else None,
-            missed_in_a_row=row.missed_in_a_row,
-            periods_left=row.periods_left,
-            inspection_due=row.inspection_due,
-            average=Average.of(row.average),
-            average_since=AverageBasis.of(row.average_since),
-            average_until=AverageBasis.of(row.average_until),
-            silence=[SilentPeriod.of(s) for s in row.silent],
-        )
-
-
-@strawberry.type(description="What a register may show now. A value outside is not lost: it is held, or a rollover.")
-class RegisterBounds:
-    """What a register may show now."""
-
-    register: terms.Register = strawberry.field(description="The register.")
-    minimum: int = strawberry.field(description="What it showed last.")
-    maximum: int = strawberry.field(description="The most that is plausible now.")
-
-
-@strawberry.type(
-    description="Whether a reading may be sent now, within which bounds, until when, and what silence costs."
-)
-class Submission:
-    """Whether a reading may be sent now."""
-
-    may: bool = strawberry.field(description="A reading may be sent now.")
-    refusal: terms.Reason | None = strawberry.field(description="Why not.")
-    period: Period = strawberry.field(description="The period that a reading sent now belongs to.")
-    until: datetime = strawberry.field(description="Until when it still belongs to that period, exclusive.")
-    registers: list[RegisterBounds] = strawberry.field(description="Every register that a reading must name.")
-    limit: int | None = strawberry.field(description="The most kWh of all registers together that is plausible.")
-    sent: list[RegisterValue] | None = strawberry.field(description="What was already sent for the period.")
-    silence: SilentPeriod | None = strawberry.field(
-        description="What the period will be billed without a reading; null when one counts already."
-    )
-    by_normative: SilentPeriod | None = strawberry.field(description="The same by the norm.")
-
-    @classmethod
-    def of(cls, submission: DomainSubmission) -> Submission:
-        """Show what the domain says."""
-        return cls(
-            may=submission.refusal is None,
-            refusal=submission.refusal,
-            period=submission.period,
-            until=submission.until,
-            registers=[
-                RegisterBounds(register=b.register, minimum=b.minimum, maximum=b.maximum) for b in submission.registers
-            ],
-            limit=submission.limit,
-            sent=shown(submission.sent) if submission.sent is not None else None,
-            silence=SilentPeriod.of(submission.silence) if submission.silence is not None else None,
-            by_normative=SilentPeriod.of(submission.by_norm) if submission.by_norm is not None else None,
-        )
-
-
-@strawberry.type(description="Residents that the norm counts.")
-class Residents:
-    """Residents that the norm counts."""
-
-    permanent: int = strawberry.field(description="Permanently registered.")
-    temporary: int = strawberry.field(description="Temporarily registered on the 1st of the open period.")
-    owners: int = strawberry.field(description="Owners; they count where nobody is registered.")
-
-
-@strawberry.type(description="A sender that may speak for the account, without its address.")
-class ChannelLink:
-    """A sender that may speak for the account."""
-
-    channel: terms.Channel = strawberry.field(description="The channel.")
-    sender: str = strawberry.field(description="A keyed digest of the phone, chat or e-mail.")
-
-
-First = Annotated[int | None, strawberry.argument(description="How many from the start: 1 to 100, 20 by default.")]
-After = Annotated[str | None, strawberry.argument(description="The cursor after which to start.")]
-Last = Annotated[int | None, strawberry.argument(description="How many from the end: 1 to 100.")]
-Before = Annotated[str | None, strawberry.argument(description="The cursor before which to end.")]
-
-
-@strawberry.type(description="A household's account (лицевой счёт).")
-class Account(Node):
-    """A household's account."""
-
-    number: str = strawberry.field(description="Seven digits.")
-    version: int = strawberry.field(description="The number of its last entry: grows with every change.")
-    open: bool = strawberry.field(description="False once it is closed.")
-    opened_at: datetime | None = strawberry.field(description="When it was opened.")
-    closed_at: datetime | None = strawberry.field(description="When it was closed.")
-    next_period: Period | None = strawberry.field(description="The period that closes next.")
-    locality: terms.Locality = strawberry.field(description="Town or village.")
-    stove: terms.Stove = strawberry.field(description="The kind of stove.")
-    rooms: int = strawberry.field(description="Rooms.")
-    residents: Residents = strawberry.field(description="Residents that the norm counts.")
-    meter: Meter | None = strawberry.field(description="The meter now in service.")
-    links: list[ChannelLink] = strawberry.field(description="Senders that may speak for the account.")
-
-    @classmethod
-    def of(cls, row: OverviewRow) -> Account:
-        """Show a row."""
-        return cls(
-            id=encode_id("Account", row.account),
-            number=row.account,
-            version=row.version,
-            open=row.situation == "OPEN",
-            opened_at=row.opened_at,
-            closed_at=row.closed_at,
-            next_period=Period(row.next_period) if row.next_period else None,
-            locality=terms.Locality(row.locality),
-            stove=terms.Stove(row.stove),
-            rooms=row.rooms,
-            residents=Residents(permanent=row.permanent, temporary=row.temporary, owners=row.owners),
-            meter=Meter.of(row.meter) if row.meter is not None else None,
-            links=[ChannelLink(channel=terms.Channel(x["channel"]), sender=x["sender"]) for x in row.links],
-        )
-
-    @strawberry.field(description="Whether a reading may be sent now, its bounds, until when, and what silence costs.")
-    async def submission(self, info: Info) -> Submission:
-        """Say whether a reading may be sent now."""
-        return Submission.of(await info.context.app.intake.may_submit(self.number))
-
-    @strawberry.field(description="How the account is estimated, and what silence will be billed.")
-    async def estimation(self, info: Info) -> Estimation | None:
-        """Find how the account is estimated."""
-        async with info.context.app.pool.acquire() as db:
-            row = (await estimation.find(db, [self.number])).get(self.number)
-        return Estimation.of(row) if row is not None else None
-
-    @strawberry.field(description="Readings, in the order in which they were recorded.")
-    async def readings(
-        self,
-        info: Info,
-        first: First = None,
-        after: After = None,
-        last: Last = None,
-        before: Before = None,
-        status: Annotated[
-            list[terms.ReadingStatus] | None, strawberry.argument(description="Only these; all by default.")
-        ] = None,
-        period: Annotated[Period | None, strawberry.argument(description="Only those of a period.")] = None,
-    ) -> Connection[Reading]:
-        """List readings."""
-        page = read_page(first=first, after=after, last=last, before=before, kinds=(int,))
-        async with info.context.app.pool.acquire() as db:
-            rows = await readings.page(db, self.number, *around(page), status, period)
-        return connect(rows, page, node=Reading.of, key=lambda row: (row.entry,))
-
-    @strawberry.field(description="Closed billing periods, oldest first, with the recalculations posted in each.")
-    async def usage(
-        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
-    ) -> Connection[Usage]:
-        """List closed periods."""
-        page = read_page(first=first, after=after, last=last, before=before, kinds=(str,))
-        async with info.context.app.pool.acquire() as db:
-            rows = await usage.page(db, self.number, *around(page))
-        return connect(rows, page, node=Usage.of, key=lambda row: (row.period,))
-
-    @strawberry.field(description="The audit trail: every entry of the account's journal in words.")
-    async def audit(
-        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
-    ) -> Connection[AuditEntry]:
-        """List the journal in words."""
-        page = read_page(first=first, after=after, last=last, before=before, kinds=(int,))
-        async with info.context.app.pool.acquire() as db:
-            rows = await audit.page(db, self.number, *around(page))
-        return connect(rows, page, node=AuditEntry.of, key=lambda row: (row.entry,))
-
-
-async def find_account(info: Info, number: str) -> Account | None:
-    """Find an account by number."""
-    async with info.context.app.pool.acquire() as db:
-        row = (await overview.find(db, [number])).get(number)
-    return Account.of(row) if row is not None else None
 
 
 async def find_reading(info: Info, number: str, entry: int) -> Reading | None:

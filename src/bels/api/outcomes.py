@@ -6,17 +6,18 @@ from typing import Annotated
 
 import strawberry
 
+from bels.api.accounts import Account, find_account
 from bels.api.context import Info
+from bels.api.engine.scalars import Money
 from bels.api.objects import (
-    Account,
     AuditEntry,
     Reading,
     Recalculation,
     RegisterKwh,
-    find_account,
     find_reading,
     kwh,
 )
+from bels.api.sums import ChargeLine, charges
 from bels.domain import events, terms
 from bels.domain.terms import Period
 from bels.intake import Outcome, Preview
@@ -136,6 +137,13 @@ class ReadingPreview:
     recalculations: list[Recalculation] = strawberry.field(
         description="The recalculations that the closing would post."
     )
+    cost: list[ChargeLine] = strawberry.field(description="What its closing would charge, register by register.")
+    bill: Money | None = strawberry.field(description="The bill of the period, recalculations included.")
+    balance_before: Money = strawberry.field(description="What is owed now: negative is an advance.")
+    balance_after: Money = strawberry.field(description="What would be owed after the closings through the period.")
+    stopped: terms.Reason | None = strawberry.field(
+        description="Why a closing would not go through (a rate is not known); the money is told up to there."
+    )
     supersedes: list[int] = strawberry.field(description="Entries of the readings it would replace.")
     account_version: int = strawberry.field(description="The state of the account that this rests on.")
 
@@ -200,6 +208,13 @@ PATHS: dict[terms.Reason, list[str]] = {
     terms.Reason.PERIOD_NOT_OVER: ["input", "period"],
     terms.Reason.PERIOD_ALREADY_CLOSED: ["input", "period"],
     terms.Reason.PERIOD_OUT_OF_ORDER: ["input", "period"],
+    terms.Reason.BAD_AMOUNT: ["input", "amount"],
+    terms.Reason.REFUND_ABOVE_CREDIT: ["input", "amount"],
+    terms.Reason.UNKNOWN_PAYMENT: ["input", "receipt"],
+    terms.Reason.SAME_ACCOUNT: ["input", "to"],
+    terms.Reason.BAD_RULEBOOK: ["input", "toml"],
+    terms.Reason.NOTHING_CHANGES: ["input", "toml"],
+    terms.Reason.PAST_CHARGED: ["input", "toml"],
 }
 """Where in the input each refusal points; the ones not named are about the account itself."""
 
@@ -281,14 +296,15 @@ def refused_command(
     receipt: str | None = None,
     repeated: bool = False,
     detail: str | None = None,
+    path: list[str] | None = None,
 ) -> CommandRefused:
-    """Show why a command was refused."""
+    """Show why a command was refused; ``path`` is where its input has what others have elsewhere."""
     words = refusal(reason, (), account, detail=detail)
     return CommandRefused(
         code=reason,
         text=words.text,
         hint=words.hint,
-        path=PATHS.get(reason),
+        path=path or PATHS.get(reason),
         receipt=receipt,
         replayed=repeated,
         detail=detail,
@@ -319,19 +335,12 @@ def previewed(preview: Preview, account: str) -> ReadingPreview | ReadingRefused
         consumption=kwh(event.delta),
         mode=closing.mode if closing is not None else None,
         usage=kwh(closing.usage) if closing is not None else [],
-        recalculations=[
-            Recalculation(
-                entry=0,
-                posted_in=e.posted_in,
-                period=e.period,
-                reason=e.reason,
-                rule=e.rule.value,
-                before=kwh(e.before),
-                after=kwh(e.after),
-            )
-            for e in preview.closings
-            if isinstance(e, events.UsageRecalculated)
-        ],
+        recalculations=[Recalculation.foreseen(e) for e in preview.closings if isinstance(e, events.UsageRecalculated)],
+        cost=charges(closing.charges) if closing is not None else [],
+        bill=closing.bill if closing is not None else None,
+        balance_before=preview.before.ledger.balance,
+        balance_after=preview.closed.ledger.balance,
+        stopped=preview.stopped.reason if preview.stopped is not None else None,
         supersedes=[e.reading for e in preview.events if isinstance(e, events.ReadingSuperseded)],
         account_version=preview.before.version,
     )

@@ -8,12 +8,16 @@ from typing import Annotated
 import strawberry
 
 from bels.api import inputs
+from bels.api.account_money import find_bill
+from bels.api.accounts import Account, find_account
 from bels.api.context import Info
 from bels.api.engine.paging import Connection, Node, connect, decode_id, read_page
 from bels.api.engine.scalars import BadUserInputError
-from bels.api.mutations import TryLaterError, texts
+from bels.api.ledgers import Payment
+from bels.api.messages import TryLaterError
+from bels.api.money_queries import MoneyQuery
+from bels.api.mutations import texts
 from bels.api.objects import (
-    Account,
     After,
     AuditEntry,
     Before,
@@ -22,20 +26,20 @@ from bels.api.objects import (
     Reading,
     Usage,
     around,
-    find_account,
     find_reading,
 )
 from bels.api.outcomes import PreviewReadingResult, previewed
 from bels.api.receipts import ParkedMessage, Receipt
 from bels.domain.commands import SubmitReading
-from bels.domain.terms import Reason, Role
+from bels.domain.periods import period
+from bels.domain.terms import Period, Reason, Role
 from bels.intake import TryLater
 from bels.journal.journal import find_parked
-from bels.projections import audit, overview, readings, receipts, usage
+from bels.projections import audit, ledger, overview, readings, receipts, usage
 from bels.words import refusal
 
 NODES_MAX = 100
-NODE_TYPES = ("Account", "Reading", "Usage", "AuditEntry")
+NODE_TYPES = ("Account", "Reading", "Usage", "AuditEntry", "Payment", "Bill")
 ENTRY_MAX = 2**53
 
 
@@ -49,7 +53,7 @@ class PossibleRefusal:
 
 
 @strawberry.type(description="What may be asked to see.")
-class Query:
+class Query(MoneyQuery):
     """What may be asked to see."""
 
     @strawberry.field(description="An account by number; null when there is none.")
@@ -160,11 +164,23 @@ async def _node(info: Info, id: str) -> Node | None:
         async with info.context.app.pool.acquire() as db:
             rows = await usage.page(db, number, None, rest + "\x01", 1, True)
         return Usage.of(rows[0]) if rows and rows[0].period == rest else None
+    if type_name == "Bill":
+        return await find_bill(info, number, _period(rest))
     if not (rest.isascii() and rest.isdigit() and int(rest) <= ENTRY_MAX):
         raise BadUserInputError("This is not an id of this API.")
     entry = int(rest)
     if type_name == "Reading":
         return await find_reading(info, number, entry)
     async with info.context.app.pool.acquire() as db:
+        if type_name == "Payment":
+            payment = await ledger.payment_at(db, number, entry)
+            return Payment.of(payment) if payment is not None else None
         entries = await audit.page(db, number, entry - 1, None, 1, False)
     return AuditEntry.of(entries[0]) if entries and entries[0].entry == entry else None
+
+
+def _period(text: str) -> Period:
+    try:
+        return period(text)
+    except ValueError:
+        raise BadUserInputError("This is not an id of this API.") from None

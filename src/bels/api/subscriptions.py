@@ -9,9 +9,10 @@ import strawberry
 from graphql import GraphQLError
 
 from bels.api import inputs
+from bels.api.accounts import Account, find_account
 from bels.api.changes import TooManyWatchers
 from bels.api.context import Info
-from bels.api.objects import Account, AuditEntry, find_account
+from bels.api.objects import AuditEntry
 from bels.api.receipts import Receipt
 from bels.projections import audit, receipts
 

@@ -19,11 +19,11 @@ from bels.domain.commands import (
     SubmitReading,
 )
 from bels.domain.periods import MOSCOW, days_in, first_day, over_at, period_of, shift
-from bels.domain.terms import Channel, EntryNumber, Locality, MeterModel, Period, Register, Role, Stove
+from bels.domain.terms import Channel, EntryNumber, Locality, MeterModel, Period, Register, Role, Stove, Word
 
 FIRST_NUMBER = 1_000_000
 HELD = EntryNumber(0)
-"""Stands for the entry of a held reading until it is known: ``Step.answers`` names the step that brought it."""
+"""Stands for the entry of a held reading or a payment until it is known: ``Step.answers`` names the step that brought it."""
 
 ONE = (Register.TOTAL,)
 TWO = (Register.DAY, Register.NIGHT)
@@ -46,9 +46,24 @@ LAST_READING_DAY, LAST_READING_HOUR = 22, 19.0
 ROLES = {Channel.BANK: Role.AGENT, Channel.GIS: Role.AGENT, Channel.OFFICE: Role.OPERATOR, Channel.REMOTE: Role.REMOTE}
 
 
+class Sum(Word):
+    """How a sum of money follows from what its payer owes at the moment of the message."""
+
+    WHOLE = "WHOLE"
+    ROUNDED_UP = "ROUNDED_UP"
+    PART = "PART"
+    TENFOLD = "TENFOLD"
+    OVERPAID = "OVERPAID"
+    PENALTY = "PENALTY"
+    STANDING_ORDER = "STANDING_ORDER"
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One message of the plan. ``answers`` is the name of the step whose held reading this one is about."""
+    """One message of the plan. ``answers`` is the name of the step whose held reading or payment this one is about.
+
+    ``sum`` says how much money it moves, from what ``payer`` owes then.
+    """
 
     at: datetime
     name: str
@@ -56,6 +71,8 @@ class Step:
     channel: Channel
     command: Command
     answers: str | None = None
+    sum: Sum | None = None
+    payer: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 
 from bels.demo.household import HELD, LAST_READING_DAY, LAST_READING_HOUR, THREE, TWO, Household
+from bels.demo.payments import Habit
 from bels.domain.commands import (
     CarriedPeriod,
     CarriedReading,
@@ -33,6 +34,7 @@ class Situation:
     text: str
     live: Callable[[Household], None]
     draws: Mapping[str, object] = field(default_factory=dict)
+    habit: Habit = Habit.WHOLE
 
 
 def _regular(h: Household) -> None:
@@ -240,7 +242,7 @@ SITUATIONS: tuple[Situation, ...] = (
     Situation("два недопуска: по нормативу с коэффициентом 1,5", _no_access),
     Situation("умный счётчик: показания снимает система", _automatic, {"automatic": True, "registers": TWO}),
     Situation("нет счётчика; были временно проживающие", _without_meter, {"has_meter": False}),
-    Situation("счёт закрыт", _gone),
+    Situation("счёт закрыт", _gone, habit=Habit.STANDING_ORDER),
     Situation("привязаны телефон и Telegram", _linked),
     Situation(
         "дача: зимой ноль", _regular, {"empty_months": (11, 12, 1, 2, 3), "winter": -0.5, "locality": Locality.RURAL}
@@ -254,5 +256,13 @@ SITUATIONS: tuple[Situation, ...] = (
     Situation("два показания в каждом месяце: считается последнее", _several_in_window),
     Situation("показания приходят с платежами банка и из ГИС ЖКХ", _bank),
     Situation("показание отклонено оператором", _rejected),
+    Situation("долг за пять месяцев, с пенями", _regular, habit=Habit.DEBTOR),
+    Situation("заплатил в десять раз больше, переплата возвращена", _regular, habit=Habit.MISTYPED),
+    Situation("платёж отменён банком и внесён снова", _regular, habit=Habit.REVERSED),
+    Situation("пришёл чужой платёж, его перенесли на счёт 1000035", _regular),
+    Situation("платёж ушёл на счёт 1000034 и перенесён обратно", _regular, habit=Habit.STRAYED),
+    Situation("платит с округлением вверх: аванс", _regular, habit=Habit.ROUNDED_UP),
+    Situation("платит частями", _regular, habit=Habit.IN_PARTS),
+    Situation("платит поздно: пени начислены и уплачены", _regular, habit=Habit.LATE),
 )  # fmt: skip
 """The accounts from ``FIRST_NUMBER`` on, each of one situation; all others are drawn."""

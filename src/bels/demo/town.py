@@ -11,6 +11,7 @@ from datetime import timedelta
 from random import Random
 
 from bels.demo.household import CONSUMER_CHANNELS, FIRST_NUMBER, ONE, THREE, TWO, Household, Step, Town
+from bels.demo.payments import plan_payments, plan_strays
 from bels.demo.situations import SITUATIONS
 from bels.domain.commands import (
     CloseAccount,
@@ -38,7 +39,9 @@ def plan(town: Town, digest: Callable[[str], str]) -> list[Step]:
             household = _drawn(town, index, chance)
         _link(household, digest)
         household.close_periods()
+        plan_payments(household, SITUATIONS[index].habit if index < len(SITUATIONS) else None)
         steps += household.steps
+    steps += [step for step in plan_strays(town) if steps[0].at < step.at <= town.until]
     # The opening of the first account is the first message of all: by it a town is known again.
     steps.sort(key=lambda s: (s.at, s.account))
     return steps
@@ -134,11 +137,17 @@ def _befall(h: Household, fate: str, ago: int) -> bool:
 def days(steps: list[Step]) -> Iterator[list[Step]]:
     """Give the steps in groups that are recorded together: those of an evening, those of a night."""
     group: list[Step] = []
+    names: set[str] = set()
+    touched: set[str] = set()
     for step in steps:
-        names = {s.name for s in group}
-        if group and (step.at - group[0].at > TOGETHER_WITHIN or step.answers in names):
+        # What a payment comes to is known when everything before it on its account is recorded.
+        waits = step.answers in names or (step.sum is not None and not touched.isdisjoint((step.account, step.payer)))
+        if group and (step.at - group[0].at > TOGETHER_WITHIN or waits):
             yield group
             group = []
+            names, touched = set(), set()
         group.append(step)
+        names.add(step.name)
+        touched |= {step.account, step.payer}
     if group:
         yield group

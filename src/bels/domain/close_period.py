@@ -1,15 +1,24 @@
-"""Closing a period decides how it is billed (rules 1.4, in the order of its table), once, from the 1st of the next month."""
+"""Closing a period decides how it is billed (rules 1.4, in the order of its table), once, from the 1st of the next month.
+
+The bill is the charges of its kWh at its own tariff, the recalculations that its readings bring, each priced at the tariff of the
+period it puts right, and the penalties through its last day. A rate that is needed and not known stops the closing.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from bels.domain.accept_reading import barred
 from bels.domain.account import Account, Meter, Situation
+from bels.domain.accrue_penalty import accrue_penalty
 from bels.domain.actual_readings import CONTROL_KINDS, chain
 from bels.domain.apportion import half_up
+from bels.domain.charge_usage import Unpriced, charge_kwh, charge_usage, sum_of, usage_of
+from bels.domain.closed_period import ClosedPeriod
 from bels.domain.commands import ClosePeriod
+from bels.domain.due_date import due_date
 from bels.domain.estimate_usage import Estimate, estimate_failed_meter, estimate_usage, estimate_without_meter, norm_of
 from bels.domain.events import (
     Average,
@@ -21,11 +30,23 @@ from bels.domain.events import (
     PeriodClosed,
     PeriodMissed,
     UsageLine,
+    UsageRecalculated,
 )
+from bels.domain.money import ZERO
 from bels.domain.periods import days_in, first_day, moscow_date, over_at, shift
 from bels.domain.rulebook import Rulebook
 from bels.domain.settle_gap import Settled, recalculations, settle_gaps
-from bels.domain.terms import REGISTER_ORDER, Kwh, Mode, Period, Reason, Register, Rule
+from bels.domain.terms import (
+    REGISTER_ORDER,
+    Kwh,
+    Mode,
+    Money,
+    Period,
+    Reason,
+    RecalculationReason,
+    Register,
+    Rule,
+)
 
 INSPECTION_DAYS = 15
 """Days after the deadline of the sixth missed period within which the supplier checks (point 84)."""
@@ -61,7 +82,15 @@ def close_period(account: Account, command: ClosePeriod, rulebook: Rulebook) -> 
         if not act.billed and act.period <= period
         for p in act.periods
     }
-    lines = recalculations(account, period, kwh, settled, norms)
+    group = rulebook.group_of(account.locality, account.stove)
+    charges = charge_usage(usage.lines, group, period, rulebook)
+    if isinstance(charges, Unpriced):
+        return (CommandRefused("ClosePeriod", charges.reason, command.closed_at, charges.detail),)
+    charged = sum_of(charges)
+    due_on = due_date(period, rulebook)
+    lines = _priced(account, period, charged, recalculations(account, period, kwh, settled, norms), group, rulebook)
+    if isinstance(lines, Unpriced):
+        return (CommandRefused("ClosePeriod", lines.reason, command.closed_at, lines.detail),)
     events: list[Event] = []
     # A reading that waits for the next bill (NEXT_PERIOD) was sent: the period is estimated, but not missed.
     missed = 0 if settled.deferred else usage.missed
@@ -82,15 +111,112 @@ def close_period(account: Account, command: ClosePeriod, rulebook: Rulebook) -> 
             tuple(settled.withdrawn),
             settled.deferred,
             rulebook.version,
+            charges,
+            charged,
+            sum((line.difference for line in lines), ZERO),
+            due_on,
         )
     )
     events.extend(lines)
+    penalty = accrue_penalty(account.ledger, period, moscow_date(command.closed_at), rulebook)
+    if penalty is not None:
+        events.append(penalty)
     if usage.mode is not account.mode:
         events.append(EstimationModeChanged(period, account.mode, usage.mode))
     if missed == settings.inspection_after_missed:
         due = first_day(period) + timedelta(days=settings.reading_deadline_day - 1 + INSPECTION_DAYS)
         events.append(InspectionDue(period, due))
     return tuple(events)
+
+
+def _priced(
+    account: Account,
+    period: Period,
+    charged: Money,
+    lines: Sequence[UsageRecalculated],
+    group: str,
+    rulebook: Rulebook,
+) -> tuple[UsageRecalculated, ...] | Unpriced:
+    """Price recalculations: before is what stands charged, after the new kWh at the period's own tariff and ranges.
+
+    First come the periods whose tariff was changed for the past: so a line that also changes their kWh is a line of its own.
+    """
+    stands: dict[Period, Money] = {period: charged}
+    priced: list[UsageRecalculated] = []
+    for line in (*_at_new_tariffs(account, period, rulebook), *lines):
+        before = stands.get(line.period)
+        if before is None:
+            standing = _standing(account, line.period, group, rulebook)
+            if isinstance(standing, Unpriced):
+                return standing
+            before = standing
+        if line.reason is RecalculationReason.TARIFF_CHANGED:
+            closed = account.closed_period(line.period)
+            known = usage_of(closed.charges) if closed is not None else ()
+            after = charge_usage(known, group, line.period, rulebook)
+        else:
+            interfered = line.reason is RecalculationReason.INTERFERENCE
+            mode = Mode.NORMATIVE if interfered else Mode.METERED
+            after = charge_kwh(line.after, mode, line.rule, group, line.period, rulebook)
+        if isinstance(after, Unpriced):
+            return after
+        stands[line.period] = sum_of(after)
+        if line.reason is RecalculationReason.TARIFF_CHANGED and stands[line.period] == before:
+            continue
+        priced.append(
+            replace(
+                line,
+                money_before=before,
+                money_after=stands[line.period],
+                charges=after,
+                rulebook=rulebook.version,
+            )
+        )
+    return tuple(priced)
+
+
+def recalculated_at(account: Account, rulebook: Rulebook) -> tuple[UsageRecalculated, ...] | Unpriced:
+    """List what the next closing would post for tariffs that were changed for the past; nothing where none is to come."""
+    if account.last_period is not None and account.next_period > account.last_period:
+        return ()
+    return _priced(account, account.next_period, ZERO, (), rulebook.group_of(account.locality, account.stove), rulebook)
+
+
+def _standing(account: Account, period: Period, group: str, rulebook: Rulebook) -> Money | Unpriced:
+    """Say what stands charged for a closed period; where an earlier system did not tell, its kWh at their own tariff."""
+    closed = account.closed_period(period)
+    if closed is None:
+        return ZERO
+    if closed.money is not None:
+        return closed.money
+    charges = charge_kwh(closed.stands, closed.mode, Rule.APP2_F1, group, period, rulebook)
+    return charges if isinstance(charges, Unpriced) else sum_of(charges)
+
+
+def _at_new_tariffs(account: Account, period: Period, rulebook: Rulebook) -> tuple[UsageRecalculated, ...]:
+    """List the closed periods that were charged at rates which a later publication changed for the past."""
+    if not rulebook.retroactions:
+        return ()
+    return tuple(
+        UsageRecalculated(
+            period,
+            closed.period,
+            RecalculationReason.TARIFF_CHANGED,
+            Rule.RETROACTIVE_TARIFF,
+            closed.stands,
+            closed.stands,
+            ground="; ".join(reasons),
+        )
+        for closed in account.closed
+        if (reasons := retroactive_reasons(closed, rulebook))
+    )
+
+
+def retroactive_reasons(closed: ClosedPeriod, rulebook: Rulebook) -> tuple[str, ...]:
+    """Give the reasons of the publications that may have changed the price of a closed period since it was charged."""
+    if not closed.charges:
+        return ()
+    return tuple(r.reason for r in rulebook.retroactions if r.number > closed.priced_by and r.since <= closed.period)
 
 
 def _refusal(account: Account, command: ClosePeriod) -> Reason | None:

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 
+from bels.domain.rulebook import Rulebook
 from bels.domain.terms import (
+    AccountNumber,
     Channel,
     EntryNumber,
     FailureCause,
@@ -19,7 +22,10 @@ from bels.domain.terms import (
     Meaning,
     MeterModel,
     Mode,
+    Money,
     Period,
+    Purpose,
+    Reason,
     Register,
     Role,
     Stove,
@@ -62,6 +68,7 @@ class CarriedPeriod:
     mode: Mode
     usage: Kwh
     estimated: bool
+    billed: Money | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,7 @@ class CarryOverHistory:
     """Перенести счёт из прежней системы: meter, its actual readings in order (the first is the initial one), billed periods.
 
     All periods through ``billed_through`` are closed there. The periods after the last reading must be named with what
-    was billed for them.
+    was billed for them. ``balance`` is what the account owes there (negative: an advance), ``penalty`` the penalties apart.
     """
 
     meter: MeterModel | None
@@ -77,6 +84,8 @@ class CarryOverHistory:
     billed_through: Period
     periods: tuple[CarriedPeriod, ...] = ()
     carried_at: datetime | None = None
+    balance: Money | None = None
+    penalty: Money | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +258,81 @@ class UnlinkChannel:
     ground: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ReceivePayment:
+    """Принять платёж: ``amount`` roubles, as given. ``paid_on`` is the Moscow day of the payer's operation.
+
+    For an account that is not known, or is closed and owes nothing, the payment is kept unallocated: money is never dropped.
+    Then it comes to a stream of its own, with the account ``meant_for`` as given and the reason (``unallocated``).
+    """
+
+    amount: Decimal
+    paid_on: date
+    received_at: datetime
+    reference: str
+    purpose: Purpose = Purpose.ENERGY
+    meant_for: str | None = None
+    unallocated: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReversePayment:
+    """Отменить платёж целиком."""
+
+    payment: EntryNumber
+    reversed_at: datetime
+    ground: str
+
+
+@dataclass(frozen=True, slots=True)
+class MakeRefund:
+    """Вернуть переплату: up to the overpayment."""
+
+    amount: Decimal
+    refunded_at: datetime
+    ground: str
+
+
+@dataclass(frozen=True, slots=True)
+class MovePaymentOut:
+    """Перенести платёж на другой лицевой счёт: the half that takes it from here. Whoever asks has seen that ``to`` exists."""
+
+    payment: EntryNumber
+    to: AccountNumber
+    moved_at: datetime
+    ground: str
+
+
+@dataclass(frozen=True, slots=True)
+class MovePaymentIn:
+    """Перенести платёж с другого лицевого счёта: the half that books it here, as ``PaymentMovedOut`` says."""
+
+    amount: Money
+    paid_on: date
+    moved_at: datetime
+    purpose: Purpose
+    reference: str
+    source: AccountNumber
+    payment: EntryNumber
+    ground: str
+
+
+@dataclass(frozen=True, slots=True)
+class PublishRulebook:
+    """Опубликовать правила: ``book`` is the whole rulebook as it should be, made from publication ``base``.
+
+    ``charged_through`` is the last period that any account was charged for, None where none was. ``retroactive`` is the reason
+    to change a past that has been charged.
+    """
+
+    book: Rulebook
+    base: int
+    published_at: datetime
+    source: str
+    charged_through: Period | None = None
+    retroactive: str | None = None
+
+
 Command = (
     OpenAccount
     | CloseAccount
@@ -270,5 +354,11 @@ Command = (
     | ClosePeriod
     | LinkChannel
     | UnlinkChannel
+    | ReceivePayment
+    | ReversePayment
+    | MakeRefund
+    | MovePaymentOut
+    | MovePaymentIn
+    | PublishRulebook
 )
 """The closed union of all commands."""

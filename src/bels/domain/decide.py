@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from bels.domain.accept_reading import accept_reading
-from bels.domain.account import Account
+from bels.domain.account import Account, Situation, nobody
 from bels.domain.close_period import close_period
 from bels.domain.commands import (
     CarryOverHistory,
@@ -16,7 +16,12 @@ from bels.domain.commands import (
     ConfirmReading,
     InstallMeter,
     LinkChannel,
+    MakeRefund,
+    MovePaymentIn,
+    MovePaymentOut,
     OpenAccount,
+    PublishRulebook,
+    ReceivePayment,
     RecordAccessRefusal,
     RecordInterference,
     RegisterAbsence,
@@ -26,6 +31,7 @@ from bels.domain.commands import (
     ReplaceMeter,
     ReportMeterFailure,
     RestoreMeter,
+    ReversePayment,
     SubmitReading,
     TakeControlReading,
     UnlinkChannel,
@@ -42,6 +48,14 @@ from bels.domain.open_account import (
     register_absence,
     register_temporary_residents,
 )
+from bels.domain.publish_rulebook import publish_rulebook
+from bels.domain.receive_payment import (
+    make_refund,
+    move_payment_in,
+    move_payment_out,
+    receive_payment,
+    reverse_payment,
+)
 from bels.domain.rulebook import Rulebook
 from bels.domain.service_meter import (
     install_meter,
@@ -50,6 +64,15 @@ from bels.domain.service_meter import (
     report_meter_failure,
     restore_meter,
 )
+
+_APART = {Situation.SUSPENSE: (ReversePayment, MakeRefund, MovePaymentOut), Situation.RULEBOOK: (PublishRulebook,)}
+"""What may be asked of a stream that is no account's; whatever else names one is answered as for an unknown account."""
+
+
+def addressed(account: Account, command: object) -> Account:
+    """Give the account that a command may speak to: a stream of another kind is nobody to it."""
+    apart = _APART.get(account.situation)
+    return account if apart is None or isinstance(command, apart) else nobody(account.number)
 
 
 def decide(account: Account, command: Command, rulebook: Rulebook) -> tuple[Event, ...]:
@@ -95,5 +118,17 @@ def decide(account: Account, command: Command, rulebook: Rulebook) -> tuple[Even
             return link_channel(account, command)
         case UnlinkChannel():
             return unlink_channel(account, command)
+        case ReceivePayment():
+            return receive_payment(account, command)
+        case ReversePayment():
+            return reverse_payment(account, command)
+        case MakeRefund():
+            return make_refund(account, command)
+        case MovePaymentOut():
+            return move_payment_out(account, command)
+        case MovePaymentIn():
+            return move_payment_in(account, command)
+        case PublishRulebook():
+            return publish_rulebook(account, command, rulebook)
         case _ as never:
             assert_never(never)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bels.domain.account import Account, Meter, Reading
 from bels.domain.actual_readings import average_until, chain, undisproved
 from bels.domain.apportion import half_up
-from bels.domain.events import Average, Norm
+from bels.domain.events import Average, Norm, NormAdjustment
 from bels.domain.periods import days_in, first_day, months_between, shift
 from bels.domain.rulebook import Rulebook
 from bels.domain.terms import Kwh, Mode, Period, Register, Rule
@@ -67,19 +67,20 @@ def estimate_without_meter(account: Account, period: Period, rulebook: Rulebook)
     permanent = _permanent_on_first(account, period)
     per_person = rulebook.norms_of(period).per_person(account.stove, account.rooms, permanent)
     days = days_in(period)
-    kwh = permanent * per_person
+    adjustments: list[NormAdjustment] = []
     for stay in account.stays:
         if (stay.until - stay.since).days > 5:
             full = overlap(first.toordinal(), days, stay.since.toordinal(), stay.until.toordinal())
-            kwh += stay.persons * adjustment(per_person, full, days)
+            adjustments.append(NormAdjustment(stay.persons, full, stay.persons * adjustment(per_person, full, days)))
     for absence in account.absences:
         left, returned = absence.left_on.toordinal() + 1, absence.returned_on.toordinal()
         if returned - left > 5:
-            kwh -= min(absence.persons, permanent) * adjustment(
-                per_person, overlap(first.toordinal(), days, left, returned), days
-            )
-    kwh = max(kwh, 0)
-    return Estimate(Mode.NORMATIVE, {Register.TOTAL: kwh}, Rule.APP2_F4, 0, None, Norm(permanent, per_person, kwh))
+            full = overlap(first.toordinal(), days, left, returned)
+            persons = min(absence.persons, permanent)
+            adjustments.append(NormAdjustment(persons, full, -persons * adjustment(per_person, full, days)))
+    kwh = max(permanent * per_person + sum(a.kwh for a in adjustments), 0)
+    norm = Norm(permanent, per_person, kwh, tuple(a for a in adjustments if a.days))
+    return Estimate(Mode.NORMATIVE, {Register.TOTAL: kwh}, Rule.APP2_F4, 0, None, norm)
 
 
 def adjustment(per_person: int, days: int, days_in_period: int) -> int:

@@ -12,6 +12,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from bels.domain.money import ZERO
+from bels.domain.money_events import (
+    BalanceCarriedOver,
+    ChargeLine,
+    PaymentMovedIn,
+    PaymentMovedOut,
+    PaymentReceived,
+    PaymentReversed,
+    PenaltyAccrued,
+    RefundMade,
+    RulebookPublished,
+)
 from bels.domain.terms import (
     Channel,
     EntryNumber,
@@ -21,6 +33,7 @@ from bels.domain.terms import (
     Locality,
     MeterModel,
     Mode,
+    Money,
     Period,
     ReadingKind,
     Reason,
@@ -146,12 +159,13 @@ class ReadingCarriedOver:
 
 @dataclass(frozen=True, slots=True)
 class PeriodCarriedOver:
-    """Расчётный период начислен в прежней системе: closed there, with these kWh."""
+    """Расчётный период начислен в прежней системе: closed there, with these kWh; ``billed`` roubles where told."""
 
     period: Period
     mode: Mode
     usage: Kwh
     estimated: bool
+    billed: Money | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,12 +339,22 @@ class Average:
 
 
 @dataclass(frozen=True, slots=True)
+class NormAdjustment:
+    """Temporary or absent residents without a meter: so many ``persons`` for full ``days``; ``kwh`` in all, negative for absence."""
+
+    persons: int
+    days: int
+    kwh: int
+
+
+@dataclass(frozen=True, slots=True)
 class Norm:
-    """Норматив: ``per_person`` kWh a month for so many residents; ``kwh`` is the whole of it."""
+    """Норматив: ``per_person`` kWh a month for so many residents; ``kwh`` is the whole of it, adjustments included."""
 
     residents: int
     per_person: int
     kwh: int
+    adjustments: tuple[NormAdjustment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,6 +384,9 @@ class PeriodClosed:
 
     ``steps`` are the ways between readings that this closing billed, ``withdrawn`` the earlier ones (named by their last
     reading) that they replace. ``deferred`` is true where the settlement policy bills the reading one period later.
+
+    ``charges`` are the lines of the bill, ``charged`` their sum, ``recalculated`` the sum of the recalculations posted with it,
+    ``due_on`` the day by which the bill is to be paid; None in what was closed before there was money in the journal.
     """
 
     period: Period
@@ -375,11 +402,24 @@ class PeriodClosed:
     withdrawn: tuple[EntryNumber, ...]
     deferred: bool
     rulebook: str
+    charges: tuple[ChargeLine, ...] = ()
+    charged: Money = ZERO
+    recalculated: Money = ZERO
+    due_on: date | None = None
+
+    @property
+    def bill(self) -> Money:
+        """The sum of the bill: its charges and the recalculations posted with it."""
+        return self.charged + self.recalculated
 
 
 @dataclass(frozen=True, slots=True)
 class UsageRecalculated:
-    """Перерасчёт: kWh of ``period`` before and after, billed with ``posted_in``."""
+    """Перерасчёт: kWh and roubles of ``period`` before and after, at its own tariff, billed with ``posted_in``.
+
+    ``charges`` are the lines of the period as they stand since. ``ground`` says in words what the rule alone does not (the
+    reason of a retroactive tariff).
+    """
 
     posted_in: Period
     period: Period
@@ -387,6 +427,16 @@ class UsageRecalculated:
     rule: Rule
     before: Kwh
     after: Kwh
+    money_before: Money = ZERO
+    money_after: Money = ZERO
+    charges: tuple[ChargeLine, ...] = ()
+    rulebook: str = ""
+    ground: str | None = None
+
+    @property
+    def difference(self) -> Money:
+        """What the recalculation adds to the bill, in roubles."""
+        return self.money_after - self.money_before
 
 
 @dataclass(frozen=True, slots=True)
@@ -448,6 +498,7 @@ Event = (
     | MeterFailed
     | ReadingCarriedOver
     | PeriodCarriedOver
+    | BalanceCarriedOver
     | ReadingAccepted
     | ReadingHeld
     | ReadingRefused
@@ -466,6 +517,13 @@ Event = (
     | InspectionDue
     | ChannelLinked
     | ChannelUnlinked
+    | PenaltyAccrued
+    | PaymentReceived
+    | PaymentReversed
+    | RefundMade
+    | PaymentMovedOut
+    | PaymentMovedIn
+    | RulebookPublished
     | CommandRefused
 )
-"""The closed union of all events of an account."""
+"""The closed union of all events: of accounts, of payments that no account is known for, and of the rulebook."""

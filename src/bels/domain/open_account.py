@@ -16,6 +16,7 @@ from bels.domain.commands import (
     RegisterAbsence,
     RegisterTemporaryResidents,
 )
+from bels.domain.due_date import due_date
 from bels.domain.events import (
     AbsenceRegistered,
     AccountClosed,
@@ -28,7 +29,11 @@ from bels.domain.events import (
     ResidentsChanged,
     TemporaryResidentsRegistered,
 )
-from bels.domain.periods import after, first_day, over_at, shift
+from bels.domain.money import ZERO, is_sum
+from bels.domain.money_events import (
+    BalanceCarriedOver,
+)
+from bels.domain.periods import after, first_day, moscow_date, over_at, shift
 from bels.domain.rulebook import Rulebook
 from bels.domain.service_meter import refusal_of_model, refusal_of_values
 from bels.domain.terms import EntryNumber, Mode, Reason, Register
@@ -105,9 +110,14 @@ def carry_over_history(account: Account, command: CarryOverHistory, rulebook: Ru
     for p in (start, *after(start, command.billed_through)):
         billed = named.get(p)
         if billed is not None:
-            events.append(PeriodCarriedOver(p, billed.mode, billed.usage, billed.estimated))
+            events.append(PeriodCarriedOver(p, billed.mode, billed.usage, billed.estimated, billed.billed))
         else:
             events.append(PeriodCarriedOver(p, Mode.METERED, {}, estimated=False))
+    through = command.billed_through
+    if command.balance or command.penalty:
+        on = moscow_date(command.carried_at or over_at(through))
+        balance, penalty = command.balance or ZERO, command.penalty or ZERO
+        events.append(BalanceCarriedOver(through, on, due_date(through, rulebook), balance, penalty))
     return tuple(events)
 
 
@@ -117,8 +127,12 @@ def _refusal_of_history(
     refusal = _refusal_of_open(account)
     if refusal is not None:
         return refusal, None
-    if account.meters or account.closed:
+    # What was paid here stands on a bill of a period that the history would close.
+    if account.meters or account.closed or account.ledger.payments:
         return Reason.NOT_MIGRATING, None
+    for carried in (command.balance, command.penalty, *(p.billed for p in command.periods)):
+        if carried is not None and not is_sum(carried):
+            return Reason.BAD_AMOUNT, str(carried)[:40]
     for billed in command.periods:
         refusal = _refusal_of_billed(command, billed)
         if refusal is not None:

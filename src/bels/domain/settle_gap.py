@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from bels.domain.account import Account, ClosedPeriod, Meter, Reading
+from bels.domain.account import Account, Meter, Reading
 from bels.domain.actual_readings import CONTROL_KINDS, chain, difference
 from bels.domain.apportion import apportion
+from bels.domain.closed_period import ClosedPeriod
 from bels.domain.events import Share, Step, UsageRecalculated
 from bels.domain.periods import after, days_in
 from bels.domain.terms import (

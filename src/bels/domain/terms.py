@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from typing import NewType
 
@@ -18,6 +19,10 @@ Period = NewType("Period", str)
 
 EntryNumber = NewType("EntryNumber", int)
 """Place of an entry in its account's journal, from 1. A meter and a reading are named by the entry that brought them."""
+
+
+Money = Decimal
+"""Roubles with two digits, exact. A sum that the rules round is rounded once, half-up on the absolute value."""
 
 
 class Word(StrEnum):
@@ -48,6 +53,74 @@ REGISTER_SETS: tuple[frozenset[Register], ...] = (
     frozenset({Register.PEAK, Register.HALF_PEAK, Register.NIGHT}),
 )
 """The register sets a household meter may have: one, two or three zones."""
+
+
+class Scheme(Word):
+    """Тарифная схема: which registers a tariff has rates for."""
+
+    SINGLE = "single"
+    TWO_ZONE = "two_zone"
+    THREE_ZONE = "three_zone"
+
+
+SCHEME_REGISTERS: Mapping[Scheme, tuple[Register, ...]] = {
+    Scheme.SINGLE: (Register.TOTAL,),
+    Scheme.TWO_ZONE: (Register.DAY, Register.NIGHT),
+    Scheme.THREE_ZONE: (Register.PEAK, Register.HALF_PEAK, Register.NIGHT),
+}
+"""The registers of each scheme."""
+
+
+class RateStatus(Word):
+    """Откуда ставка: published by an act, derived from published ones, or not known."""
+
+    PUBLISHED = "published"
+    DERIVED = "derived"
+    UNKNOWN = "unknown"
+
+
+class Purpose(Word):
+    """Назначение платежа: what a payment pays. Penalties never draw on payments for electricity (rules 1.9)."""
+
+    ENERGY = "ENERGY"
+    PENALTY = "PENALTY"
+
+
+class MovementKind(Word):
+    """Вид проводки: what moves money on an account. Its two ledgers are in ``post_movements.py``."""
+
+    OPENING = "OPENING"
+    CHARGE = "CHARGE"
+    RECALCULATION = "RECALCULATION"
+    PAYMENT = "PAYMENT"
+    REVERSAL = "REVERSAL"
+    REFUND = "REFUND"
+    MOVED_OUT = "MOVED_OUT"
+    MOVED_IN = "MOVED_IN"
+    PENALTY = "PENALTY"
+
+
+class LedgerName(Word):
+    """Счёт бухгалтерского учёта, on which a movement is booked."""
+
+    RECEIVABLE = "RECEIVABLE"
+    REVENUE = "REVENUE"
+    RECALCULATED = "RECALCULATED"
+    BANK = "BANK"
+    SUSPENSE = "SUSPENSE"
+    TRANSFERS = "TRANSFERS"
+    PENALTY_RECEIVABLE = "PENALTY_RECEIVABLE"
+    PENALTY_INCOME = "PENALTY_INCOME"
+    OPENING_BALANCE = "OPENING_BALANCE"
+
+
+class PaymentState(Word):
+    """Состояние платежа."""
+
+    RECEIVED = "RECEIVED"
+    REVERSED = "REVERSED"
+    MOVED = "MOVED"
+    RETURNED = "RETURNED"
 
 
 class Locality(Word):
@@ -181,6 +254,20 @@ class Reason(Word):
     PERIOD_NOT_OVER = "PERIOD_NOT_OVER"
     PERIOD_ALREADY_CLOSED = "PERIOD_ALREADY_CLOSED"
     PERIOD_OUT_OF_ORDER = "PERIOD_OUT_OF_ORDER"
+    NO_TARIFF = "NO_TARIFF"
+    TARIFF_INCOMPLETE = "TARIFF_INCOMPLETE"
+    # Money.
+    BAD_AMOUNT = "BAD_AMOUNT"
+    UNKNOWN_PAYMENT = "UNKNOWN_PAYMENT"
+    PAYMENT_REVERSED = "PAYMENT_REVERSED"
+    PAYMENT_MOVED = "PAYMENT_MOVED"
+    SAME_ACCOUNT = "SAME_ACCOUNT"
+    REFUND_ABOVE_CREDIT = "REFUND_ABOVE_CREDIT"
+    # The rulebook.
+    BAD_RULEBOOK = "BAD_RULEBOOK"
+    PAST_CHARGED = "PAST_CHARGED"
+    RULEBOOK_CHANGED = "RULEBOOK_CHANGED"
+    NOTHING_CHANGES = "NOTHING_CHANGES"
     # A link of a channel.
     ALREADY_LINKED = "ALREADY_LINKED"
     NOT_LINKED = "NOT_LINKED"
@@ -209,6 +296,7 @@ class RecalculationReason(Word):
     CONTROL_PROVEN = "CONTROL_PROVEN"
     PREVIOUS_WRONG = "PREVIOUS_WRONG"
     INTERFERENCE = "INTERFERENCE"
+    TARIFF_CHANGED = "TARIFF_CHANGED"
 
 
 class Rule(Word):
@@ -230,6 +318,8 @@ class Rule(Word):
     IN_PERIOD = "policy:IN_PERIOD"
     NEXT_PERIOD = "policy:NEXT_PERIOD"
     PREVIOUS_WRONG = "policy:PREVIOUS_WRONG"
+    RETROACTIVE_TARIFF = "policy:RETROACTIVE_TARIFF"
+    ZHK155 = "ZhK:155"
 
 
 class Role(Word):

@@ -16,7 +16,7 @@ from typing import Any, cast
 import msgspec
 from eventsourcing.persistence import Mapper, StoredEvent, Transcoder
 
-from bels.domain import events
+from bels.domain import events, money_events
 from bels.domain.events import Event
 from bels.domain.terms import AccountNumber, Channel
 from bels.journal.entry import Entry
@@ -32,7 +32,8 @@ TOPICS: dict[type[Event], tuple[str, int]] = {
     events.MeterRemoved: ("meter-removed", 1),
     events.MeterFailed: ("meter-failed", 1),
     events.ReadingCarriedOver: ("reading-carried-over", 1),
-    events.PeriodCarriedOver: ("period-carried-over", 1),
+    events.PeriodCarriedOver: ("period-carried-over", 2),
+    money_events.BalanceCarriedOver: ("balance-carried-over", 1),
     events.ReadingAccepted: ("reading-accepted", 1),
     events.ReadingHeld: ("reading-held", 1),
     events.ReadingRefused: ("reading-refused", 1),
@@ -45,19 +46,36 @@ TOPICS: dict[type[Event], tuple[str, int]] = {
     events.AccessRefused: ("access-refused", 1),
     events.InterferenceFound: ("interference-found", 1),
     events.PeriodMissed: ("period-missed", 1),
-    events.PeriodClosed: ("period-closed", 1),
-    events.UsageRecalculated: ("usage-recalculated", 1),
+    events.PeriodClosed: ("period-closed", 2),
+    events.UsageRecalculated: ("usage-recalculated", 2),
     events.EstimationModeChanged: ("estimation-mode-changed", 1),
     events.InspectionDue: ("inspection-due", 1),
     events.ChannelLinked: ("channel-linked", 1),
     events.ChannelUnlinked: ("channel-unlinked", 1),
+    money_events.PenaltyAccrued: ("penalty-accrued", 1),
+    money_events.PaymentReceived: ("payment-received", 1),
+    money_events.PaymentReversed: ("payment-reversed", 1),
+    money_events.RefundMade: ("refund-made", 1),
+    money_events.PaymentMovedOut: ("payment-moved-out", 1),
+    money_events.PaymentMovedIn: ("payment-moved-in", 1),
+    money_events.RulebookPublished: ("rulebook-published", 1),
     events.CommandRefused: ("command-refused", 1),
 }
 """Every event's topic and the version of its shape. Names are for ever: a test compares them with stored examples."""
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
-UPCASTERS: dict[tuple[str, int], Upcaster] = {}
+
+def _without_money(event: dict[str, Any]) -> dict[str, Any]:
+    """Read an event of the time before there was money in the journal: it tells kWh, and its sums are left at nothing."""
+    return event
+
+
+UPCASTERS: dict[tuple[str, int], Upcaster] = {
+    ("period-closed", 1): _without_money,
+    ("usage-recalculated", 1): _without_money,
+    ("period-carried-over", 1): _without_money,
+}
 """(topic, version) -> how an event of this version reads in the next one."""
 
 
@@ -99,6 +117,12 @@ _TOPIC_TEXTS: dict[type[Event], str] = {event: _topic_of(*topic) for event, topi
 _NEWEST: dict[str, tuple[type[Event], int]] = {name: (event, version) for event, (name, version) in TOPICS.items()}
 _DECODERS: dict[str, Callable[[bytes], Any]] = {
     _TOPIC_TEXTS[event]: msgspec.json.Decoder(envelope).decode for event, envelope in _ENVELOPES.items()
+}
+_EVENT_DECODERS: dict[str, Callable[[bytes], Any]] = {
+    _TOPIC_TEXTS[event]: msgspec.json.Decoder(
+        msgspec.defstruct("Event" + event.__name__, [("event", event)], gc=False)
+    ).decode
+    for event in TOPICS
 }
 
 
@@ -145,6 +169,16 @@ def to_entry(account: str, version: int, topic: str, state: bytes) -> Entry:
         stored.receipt,
         stored.event,
     )
+
+
+def to_event(topic: str, state: bytes) -> Event:
+    """Read no more than the event of a row: what a fold needs, in two thirds of the time.
+
+    :raises UnknownTopic: the row is of a newer program.
+    """
+    decode = _EVENT_DECODERS.get(topic)
+    event: Event = (decode(state) if decode is not None else _upcast(topic, state)).event
+    return event
 
 
 def _upcast(topic: str, state: bytes) -> Any:

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
 
 from asyncpg import Record
 
+from bels.domain.events import Event
+from bels.domain.money_events import (
+    RulebookPublished,
+)
+from bels.domain.rulebook import Rulebook
 from bels.domain.terms import Channel
-from bels.journal.codec import MAPPER, to_entry
+from bels.journal.codec import MAPPER, to_entry, to_event
 from bels.journal.entry import Entry
 from bels.journal.write import Db, Write, given
 
 SCHEMA_LOCK = 0x62656C73
 """The advisory lock under which the schema is installed: several processes may start together."""
+
+
+RULEBOOK = "rulebook"
+"""The stream of the rulebook: one in the journal, as an account has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +78,32 @@ async def read(db: Db, after: Mapping[str, int]) -> list[Entry]:
     """Read the entries of accounts after a version of each, account by account, in order."""
     rows = await db.fetch(READ, list(after.keys()), list(after.values()))
     return [to_entry(*row) for row in rows]
+
+
+async def read_events(db: Db, after: Mapping[str, int]) -> Iterator[tuple[str, Event]]:
+    """Read the events of accounts after a version of each, as ``read`` does, each with its account.
+
+    They are decoded one by one as they are asked for: of a thousand accounts with years of history never all are in memory.
+    """
+    rows = await db.fetch(READ, list(after.keys()), list(after.values()))
+    return ((account, to_event(topic, state)) for account, _, topic, state in rows)
+
+
+async def read_rulebook(db: Db, after: int) -> tuple[Rulebook | None, int]:
+    """Read the last rulebook published after a version of its stream, None where there is none, and the stream's version."""
+    rows = await db.fetch(
+        "(SELECT originator_id, originator_version, topic, state FROM journal"
+        " WHERE originator_id = $1 AND originator_version > $2 AND topic LIKE 'rulebook-published.%'"
+        " ORDER BY originator_version DESC LIMIT 1)"
+        " UNION ALL"
+        " (SELECT originator_id, originator_version, '', ''::bytea FROM journal"
+        " WHERE originator_id = $1 AND originator_version > $2 ORDER BY originator_version DESC LIMIT 1)",
+        RULEBOOK,
+        after,
+    )
+    published = [to_entry(*row).event for row in rows if row["topic"]]
+    book = next((event.book for event in published if isinstance(event, RulebookPublished)), None)
+    return book, max((row["originator_version"] for row in rows), default=after)
 
 
 async def read_page(db: Db, account: str, after: int, before: int | None, limit: int, backward: bool) -> list[Entry]:

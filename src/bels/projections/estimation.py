@@ -50,7 +50,7 @@ ON CONFLICT (account) DO UPDATE SET
 
 def project(changes: Sequence[Change], rulebook: Rulebook) -> list[Write]:
     """Write the row of every changed account. The forecast is told under the rules of the day (docs/decisions/0002)."""
-    return [Write(WRITE, COLUMNS, [_row(change.account, rulebook) for change in changes])]
+    return [Write(WRITE, COLUMNS, [_row(c.account, rulebook) for c in changes if c.account.next_period])]
 
 
 def _row(account: Account, rulebook: Rulebook) -> tuple[Any, ...]:

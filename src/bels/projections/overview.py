@@ -146,9 +146,13 @@ _meter_row = msgspec.json.Decoder(MeterRow).decode
 _links = msgspec.json.Decoder(tuple[dict[str, str], ...]).decode
 
 
+ACCOUNTS = "situation NOT IN ('SUSPENSE', 'RULEBOOK')"
+"""Streams of unallocated payments and of the rulebook have a row too, since it is their lock; but they are no accounts."""
+
+
 async def find(db: Db, accounts: Sequence[str]) -> dict[str, OverviewRow]:
     """Find accounts by number."""
-    rows = await db.fetch("SELECT * FROM overview WHERE account = ANY($1::text[])", list(accounts))
+    rows = await db.fetch(f"SELECT * FROM overview WHERE account = ANY($1::text[]) AND {ACCOUNTS}", list(accounts))
     return {row["account"]: _overview(row) for row in rows}
 
 
@@ -159,7 +163,7 @@ async def page(
     order = "DESC" if backward else "ASC"
     rows = await db.fetch(
         "SELECT * FROM overview WHERE ($1::text IS NULL OR account > $1) AND ($2::text IS NULL OR account < $2)"
-        f" AND ($3::text IS NULL OR situation = $3) ORDER BY account {order} LIMIT $4",
+        f" AND ($3::text IS NULL OR situation = $3) AND {ACCOUNTS} ORDER BY account {order} LIMIT $4",
         after,
         before,
         situation,
@@ -193,6 +197,11 @@ async def count_to_close(db: Db, period: str) -> int:
 
 async def count(db: Db) -> int:
     """Count the accounts."""
+    return int(await db.fetchval(f"SELECT count(*) FROM overview WHERE {ACCOUNTS}"))
+
+
+async def count_streams(db: Db) -> int:
+    """Count accounts and the streams that are no accounts: all that a rebuild tells."""
     return int(await db.fetchval("SELECT count(*) FROM overview"))
 
 

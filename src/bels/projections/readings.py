@@ -278,6 +278,20 @@ async def find(db: Db, account: str, entry: int) -> ReadingRow | None:
     return _reading(row) if row is not None else None
 
 
+async def of_bill(db: Db, account: str, entries: Sequence[int], period: str) -> list[ReadingRow]:
+    """Find the readings on which a bill rests: those named, the initial ones of its period, and the last one before it."""
+    rows = await db.fetch(
+        "SELECT * FROM reading WHERE account = $1 AND entry = ANY($2::bigint[])"
+        " UNION ALL SELECT * FROM (SELECT * FROM reading WHERE account = $1 AND period = $3 AND kind = 'INITIAL') AS initial"
+        " UNION ALL SELECT * FROM (SELECT * FROM reading WHERE account = $1 AND period < $3 AND status = 'ACCEPTED'"
+        " ORDER BY received_at DESC, entry DESC LIMIT 1) AS last",
+        account,
+        list(entries),
+        period,
+    )
+    return [_reading(row) for row in rows]
+
+
 async def held(db: Db, after: tuple[datetime, str, int] | None, limit: int) -> list[ReadingRow]:
     """List held readings of all accounts, oldest first: the operators' queue."""
     at, account, entry = after or (None, None, None)

@@ -40,6 +40,16 @@ from bels.domain.events import (
     TemporaryResidentsRegistered,
     UsageRecalculated,
 )
+from bels.domain.money_events import (
+    BalanceCarriedOver,
+    PaymentMovedIn,
+    PaymentMovedOut,
+    PaymentReceived,
+    PaymentReversed,
+    PenaltyAccrued,
+    RefundMade,
+    RulebookPublished,
+)
 from bels.domain.periods import MOSCOW
 from bels.domain.terms import (
     Channel,
@@ -48,7 +58,9 @@ from bels.domain.terms import (
     Kwh,
     Locality,
     Mode,
+    Money,
     Period,
+    Purpose,
     ReadingKind,
     Reason,
     RecalculationReason,
@@ -110,6 +122,8 @@ RULES = {
     Rule.IN_PERIOD: "порядок поставщика: расчёт в периоде показания",
     Rule.NEXT_PERIOD: "порядок поставщика: расчёт в следующем периоде",
     Rule.PREVIOUS_WRONG: "порядок поставщика: прежнее показание ошибочно",
+    Rule.RETROACTIVE_TARIFF: "опубликован тариф за прошедшее время",
+    Rule.ZHK155: "ЖК РФ, ст. 155",
 }
 CAUSES = {
     FailureCause.FAILED: "вышел из строя",
@@ -123,6 +137,7 @@ GROUNDS = {
     RecalculationReason.CONTROL_PROVEN: "потребитель доказал время потребления",
     RecalculationReason.PREVIOUS_WRONG: "прежнее показание ошибочно",
     RecalculationReason.INTERFERENCE: "установлено вмешательство в прибор учёта",
+    RecalculationReason.TARIFF_CHANGED: "изменён тариф за прошедший период",
 }
 ROLES = {
     Role.CONSUMER: "потребитель",
@@ -171,6 +186,18 @@ REASONS = {
     Reason.PERIOD_NOT_OVER: "расчётный период ещё не закончился",
     Reason.PERIOD_ALREADY_CLOSED: "расчётный период уже закрыт",
     Reason.PERIOD_OUT_OF_ORDER: "сначала закрываются более ранние периоды",
+    Reason.NO_TARIFF: "тариф на этот период не опубликован",
+    Reason.TARIFF_INCOMPLETE: "в тарифе на этот период нет нужной ставки",
+    Reason.BAD_AMOUNT: "сумма должна быть больше нуля, в рублях и целых копейках, не больше 10 000 000 рублей",
+    Reason.UNKNOWN_PAYMENT: "такого платежа нет",
+    Reason.PAYMENT_REVERSED: "платёж уже отменён или возвращён",
+    Reason.PAYMENT_MOVED: "платёж уже перенесён на другой лицевой счёт",
+    Reason.SAME_ACCOUNT: "платёж уже на этом лицевом счёте",
+    Reason.REFUND_ABOVE_CREDIT: "вернуть можно не больше переплаты",
+    Reason.BAD_RULEBOOK: "правила составлены с ошибкой",
+    Reason.PAST_CHARGED: "изменение затрагивает уже начисленные периоды",
+    Reason.RULEBOOK_CHANGED: "правила тем временем опубликованы заново",
+    Reason.NOTHING_CHANGES: "правила не отличаются от действующих",
     Reason.ALREADY_LINKED: "отправитель уже привязан",
     Reason.NOT_LINKED: "отправитель не привязан",
     Reason.BAD_ADDRESS: "такой отправитель не может быть привязан",
@@ -239,7 +266,8 @@ def words(event: Event) -> str:
         case UsageRecalculated():
             return (
                 f"Перерасчёт за {month(event.period)} в счёте за {month(event.posted_in)}: было {kwh(event.before)}, "
-                f"стало {kwh(event.after)}. Основание: {GROUNDS[event.reason]}, {RULES[event.rule]}."
+                f"стало {kwh(event.after)}{_in_money(event)}. Основание: {GROUNDS[event.reason]}, {RULES[event.rule]}"
+                f"{f' ({event.ground})' if event.ground else ''}."
             )
         case EstimationModeChanged():
             before = f" (прежде {MODES[event.before]})" if event.before is not None else ""
@@ -288,6 +316,14 @@ def _of_account_and_acts(
     | InspectionDue
     | ChannelLinked
     | ChannelUnlinked
+    | BalanceCarriedOver
+    | PenaltyAccrued
+    | PaymentReceived
+    | PaymentReversed
+    | RefundMade
+    | PaymentMovedOut
+    | PaymentMovedIn
+    | RulebookPublished
     | CommandRefused,
 ) -> str:
     match event:
@@ -345,8 +381,68 @@ def _of_account_and_acts(
         case CommandRefused():
             detail = f" ({event.detail})" if event.detail else ""
             return f"Отклонено {event.command}{detail}: {REASONS[event.reason]}."
+        case _:
+            return _of_money(event)
+
+
+def _of_money(
+    event: BalanceCarriedOver
+    | PenaltyAccrued
+    | PaymentReceived
+    | PaymentReversed
+    | RefundMade
+    | PaymentMovedOut
+    | PaymentMovedIn
+    | RulebookPublished,
+) -> str:
+    match event:
+        case PaymentReceived():
+            text = f"Получен платёж {event.reference} от {day(event.paid_on)}: {roubles(event.amount)}{_purpose(event.purpose)}"
+            if event.unallocated is not None:
+                return f"{text}. Не разнесён на счёт {event.meant_for}: {REASONS[event.unallocated]}."
+            return f"{text}."
+        case PaymentReversed():
+            return (
+                f"Платёж №{event.payment} ({event.reference}) отменён: {roubles(event.amount)}{_purpose(event.purpose)}. "
+                f"Основание: {event.ground or '—'}."
+            )
+        case RefundMade():
+            return f"Возвращена переплата {roubles(event.amount)}. Основание: {event.ground or '—'}."
+        case PaymentMovedOut():
+            return (
+                f"Платёж №{event.payment} ({event.reference}) на {roubles(event.amount)} перенесён на счёт {event.to}. "
+                f"Основание: {event.ground or '—'}."
+            )
+        case PaymentMovedIn():
+            source = "из невыясненных платежей" if event.source.startswith("suspense-") else f"со счёта {event.source}"
+            return (
+                f"Платёж {event.reference} от {day(event.paid_on)} на {roubles(event.amount)} перенесён {source}. "
+                f"Основание: {event.ground or '—'}."
+            )
+        case PenaltyAccrued():
+            months = ", ".join(month(s.period) for s in event.sums)
+            return (
+                f"Пени в счёте за {month(event.period)} по {day(event.through)}: {roubles(event.amount)} "
+                f"на долг за {months} ({RULES[event.rule]})."
+            )
+        case BalanceCarriedOver():
+            penalty = f", пени {roubles(event.penalty)}" if event.penalty else ""
+            return f"Перенесено сальдо за {month(event.period)}: {roubles(event.balance)}{penalty}."
+        case RulebookPublished():
+            since = f", цены меняются с периода {month(event.since)}" if event.since is not None else ""
+            reason = f" Основание для прошедших периодов: {event.retroactive}." if event.retroactive else ""
+            return f"Опубликованы правила {event.book.version}{since}. Источник: {event.source}.{reason}"
         case _ as never:
             assert_never(never)
+
+
+def roubles(amount: Money) -> str:
+    """Write a sum: «1 245,05 ₽», with no-break spaces."""
+    return f"{amount:,.2f}".replace(",", "\u00a0").replace(".", ",").replace("-", "−") + "\u00a0₽"
+
+
+def _purpose(purpose: Purpose) -> str:
+    return " на пени" if purpose is Purpose.PENALTY else ""
 
 
 def _act(act: str) -> str:
@@ -361,7 +457,21 @@ def _closed(event: PeriodClosed) -> str:
         text += _norm(event.norm)
     rules = ", ".join(dict.fromkeys(RULES[line.rule] for line in event.lines))
     wait = " Переданное показание учитывается в следующем счёте." if event.deferred else ""
-    return f"{text} ({rules}).{wait}"
+    money = ""
+    if event.due_on is not None:
+        money = f" Начислено {roubles(event.charged)}"
+        if event.recalculated:
+            money += f", перерасчёты {roubles(event.recalculated)}, всего {roubles(event.bill)}"
+        money += f", оплатить до {day(event.due_on)}."
+    return f"{text} ({rules}).{wait}{money}"
+
+
+def _in_money(event: UsageRecalculated) -> str:
+    if not event.rulebook:
+        return ""
+    return (
+        f"; было {roubles(event.money_before)}, стало {roubles(event.money_after)}, разница {roubles(event.difference)}"
+    )
 
 
 def _average(average: Average) -> str:

@@ -24,11 +24,15 @@ from graphql import (
     GraphQLObjectType,
     GraphQLSchema,
     GraphQLSyntaxError,
+    ListTypeNode,
+    NamedTypeNode,
+    NonNullTypeNode,
     OperationDefinitionNode,
     StringValueNode,
     Undefined,
     Visitor,
     create_source_event_stream,
+    get_named_type,
     map_source_to_response_event,
     parse,
     recommended_rules,
@@ -53,7 +57,15 @@ from strawberry.utils.aio import aclosing
 from bels.api.engine.deadlines import Deadlines
 from bels.api.engine.guard import Cost, Limits, OperationMeasure, measure, price, too_much
 from bels.api.engine.plan import Answer, Plan, Planner, execute
-from bels.api.engine.scalars import SCALARS, TEXT_MAX, BadUserInputError, clean_text, clean_variables
+from bels.api.engine.scalars import (
+    FILE_TEXT_MAX,
+    FILES,
+    SCALARS,
+    TEXT_MAX,
+    BadUserInputError,
+    clean_text,
+    clean_variables,
+)
 
 ERRORS_MAX = 10
 """Errors in one answer; the rest would only repeat them."""
@@ -305,6 +317,15 @@ def _without_null_defaults(arguments: Iterable[GraphQLArgument | GraphQLInputFie
             argument.default_value = Undefined
 
 
+def _with_files(schema: GraphQLSchema) -> frozenset[str]:
+    """Name the scalars whose texts are whole files, and the inputs that hold one."""
+    found = set(FILES)
+    inputs = [kind for kind in schema.type_map.values() if isinstance(kind, GraphQLInputObjectType)]
+    for _ in inputs:
+        found |= {x.name for x in inputs if any(get_named_type(f.type).name in found for f in x.fields.values())}
+    return frozenset(found)
+
+
 class Schema(strawberry.Schema):
     """A Strawberry schema that executes kept documents, checks every text, codes every error and has a time budget."""
 
@@ -326,6 +347,7 @@ class Schema(strawberry.Schema):
         self.limits = limits or Limits()
         self.documents = Documents(self._schema, self.limits, text_max=text_max)
         self.text_max = text_max
+        self._with_files = _with_files(self._schema)
         self._deadlines = Deadlines(time_s)
         self._planner = Planner(self._schema, self.schema_converter, text_max)
         for each in self._schema.type_map.values():
@@ -469,7 +491,7 @@ class Schema(strawberry.Schema):
         given = variables or {}
         if given:
             try:
-                clean_variables(given, characters_max=self.text_max)
+                clean_variables(given, characters_max=self._characters_max(operation))
             except BadUserInputError as error:
                 raise RequestError([error]) from None
         self._check_cost(operation, given)
@@ -487,6 +509,15 @@ class Schema(strawberry.Schema):
         if isinstance(built, list):
             raise RequestError([_coded(error, "BAD_USER_INPUT") for error in built])
         return built
+
+    def _characters_max(self, operation: Operation) -> int:
+        for variable in operation.node.variable_definitions or ():
+            kind = variable.type
+            while isinstance(kind, ListTypeNode | NonNullTypeNode):
+                kind = kind.type
+            if isinstance(kind, NamedTypeNode) and kind.name.value in self._with_files:
+                return FILE_TEXT_MAX
+        return self.text_max
 
     def _check_cost(self, operation: Operation, variables: dict[str, Any]) -> None:
         if operation.unpriced.terms:

@@ -51,7 +51,7 @@ from strawberry.types.field import StrawberryField
 from strawberry.types.lazy_type import LazyType
 
 from bels.api.engine.plan_run import ABSENT, Run, Unsupported
-from bels.api.engine.scalars import clean_text
+from bels.api.engine.scalars import FILE_TEXT_MAX, FILES, clean_text
 
 Reader = Callable[[Any], Any]
 """Makes of a value from JSON what a resolver takes."""
@@ -166,7 +166,8 @@ class Inputs:
         plain = {GraphQLInt: _int, GraphQLBoolean: _boolean, GraphQLFloat: _float}.get(kind)
         if plain is not None:
             return plain
-        coerce, text_max = kind.coerce_input_value, self._text_max
+        coerce = kind.coerce_input_value
+        text_max = FILE_TEXT_MAX if kind.name in FILES else self._text_max
 
         def read(value: Any) -> Any:
             if type(value) is str:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from re import compile as pattern
-from typing import Any
+from typing import TYPE_CHECKING, Any, NewType, TypeAlias
 from unicodedata import normalize
 
 from graphql import GraphQLError
@@ -21,9 +22,26 @@ from bels.domain.terms import Period
 
 TEXT_MAX = 1_000
 """Characters in a text from outside, unless the field says otherwise."""
+FILE_TEXT_MAX = 1_000_000
+"""Characters in a text that is a whole file; such a text comes as a variable, never as a literal."""
 YEARS = range(1900, 2100)
 """The years in which households have accounts; a date outside them is a slip of the pen."""
 
+KOPECK = Decimal("0.01")
+
+# A sum is a Decimal everywhere; only the schema has a name of its own for decimals of two digits.
+if TYPE_CHECKING:
+    Money: TypeAlias = Decimal
+else:
+
+    class Money(Decimal):
+        """The type of a field that is a sum; its values are plain decimals."""
+
+
+Toml = NewType("Toml", str)
+"""A text that is a whole TOML file."""
+
+_DECIMAL = pattern(r"-?[0-9]{1,20}(?:\.[0-9]{1,6})?")
 _DATE = pattern(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DATE_TIME = pattern(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:Z|[+-][0-9]{2}:[0-9]{2})"
@@ -138,6 +156,43 @@ def _read_date_time(value: object) -> datetime:
     )
 
 
+def _read_decimal(value: object) -> Decimal:
+    if isinstance(value, str) and _DECIMAL.fullmatch(value):
+        return Decimal(value)
+    raise BadUserInputError(f'A Decimal is a text of plain digits, for example "7.33", not {_shown(value)}.')
+
+
+def _read_money(value: object) -> Decimal:
+    # Only the form is judged here: a sum that may not be (0.00, -5.00, 0.001) is a refusal with a receipt.
+    if isinstance(value, str) and _DECIMAL.fullmatch(value):
+        return Decimal(value)
+    raise BadUserInputError(
+        f'Money is a text of roubles and kopecks with a point, for example "1245.05", not {_shown(value)}.'
+    )
+
+
+def _write_decimal(number: object) -> str:
+    if not isinstance(number, Decimal) or not number.is_finite():
+        raise TypeError("something else than a finite number was given where the schema has a Decimal")
+    return f"{number:f}"
+
+
+def _write_money(amount: object) -> str:
+    if not isinstance(amount, Decimal) or not amount.is_finite():
+        raise TypeError("something else than a finite sum was given where the schema has Money")
+    whole = amount.quantize(KOPECK)
+    if whole != amount:
+        raise ValueError(f"{amount} is a sum with parts of a kopeck")
+    # Zero has no sign.
+    return f"{whole + 0:f}"
+
+
+def _read_toml(value: object) -> Toml:
+    if isinstance(value, str):
+        return Toml(clean_text(value, characters_max=FILE_TEXT_MAX))
+    raise BadUserInputError(f"Toml is the text of a TOML file, not {_shown(value)}.")
+
+
 def _write_date(day: date) -> str:
     if isinstance(day, datetime):
         raise TypeError("an instant was given where the schema has a Date")
@@ -180,5 +235,35 @@ SCALARS: Mapping[object, ScalarDefinition] = {
         serialize=_write_date_time,
         parse_value=_read_date_time,
     ),
+    Decimal: scalar(
+        name="Decimal",
+        description=(
+            "An exact decimal number as a text of plain digits: no exponent, no NaN, never a JSON number. "
+            'Examples: `"7.33"`, `"1.5"`.'
+        ),
+        specified_by_url="https://www.w3.org/TR/xmlschema11-2/#decimal",
+        serialize=_write_decimal,
+        parse_value=_read_decimal,
+    ),
+    Money: scalar(
+        name="Money",
+        description=(
+            "Roubles and kopecks as a text, in answers always with two digits: no exponent, no NaN, never a JSON number. "
+            'Examples: `"1245.05"`, `"-80.00"`.'
+        ),
+        specified_by_url="https://www.w3.org/TR/xmlschema11-2/#decimal",
+        serialize=_write_money,
+        parse_value=_read_money,
+    ),
+    Toml: scalar(
+        name="Toml",
+        description="The text of a TOML file, at most 1,000,000 characters; one of more than 1,000 comes as a variable.",
+        specified_by_url="https://toml.io/en/v1.0.0",
+        serialize=str,
+        parse_value=_read_toml,
+    ),
 }
-"""For ``StrawberryConfig.scalar_map``: fields of types are annotated ``Period``, ``date`` and ``datetime`` as everywhere."""
+"""For ``StrawberryConfig.scalar_map``: fields of types are annotated ``Period``, ``date``, ``Money`` and so on, as everywhere."""
+
+FILES = frozenset({"Toml"})
+"""The scalars whose texts are whole files."""

@@ -1,0 +1,53 @@
+"""Every mutation is a message to intake: its name, its content, and what to say when nothing could be stored."""
+
+from __future__ import annotations
+
+import msgspec
+from graphql import GraphQLError
+
+from bels.api.context import Info
+from bels.api.engine.scalars import BadUserInputError
+from bels.intake import Message, Outcome, TryLater
+
+KEY_LENGTH_MAX = 200
+
+_encode = msgspec.json.Encoder().encode
+
+
+class TryLaterError(GraphQLError):
+    """Nothing was stored; the same request may be sent again."""
+
+    def __init__(self) -> None:
+        message = "Сервис недоступен, сообщение НЕ принято. Повторите тот же запрос позже."
+        super().__init__(message, extensions={"code": "TRY_LATER", "retryable": True})
+
+
+def is_key(key: str) -> bool:
+    """Say whether a text can name a message."""
+    return bool(key.strip()) and len(key) <= KEY_LENGTH_MAX
+
+
+def key_of(key: str, field: str = "idempotencyKey") -> str:
+    """Take a text as the name of a message.
+
+    :raises BadUserInputError: it is empty or too long.
+    """
+    if not is_key(key):
+        raise BadUserInputError(f"`{field}` must have 1 to {KEY_LENGTH_MAX} characters.")
+    return key
+
+
+def raw_of(content: object) -> str:
+    """Write the content of a message: the same key with another content is refused."""
+    return _encode(content).decode()
+
+
+async def submit(info: Info, message: Message) -> Outcome:
+    """Hand a message in and wait for its outcome.
+
+    :raises TryLaterError: nothing was stored.
+    """
+    try:
+        return await info.context.app.intake.submit(message)
+    except TryLater:
+        raise TryLaterError from None

@@ -1,0 +1,68 @@
+"""Find a payment by the names it goes by, and follow it where it was moved."""
+
+from __future__ import annotations
+
+from bels.domain.money_events import PaymentMovedOut
+from bels.domain.terms import Channel, PaymentState
+from bels.journal.entry import Entry
+from bels.journal.journal import find_messages, find_receipt, read_page
+from bels.journal.write import Db
+from bels.projections import ledger
+from bels.projections.ledger import PaymentRow
+
+ROWS_OF_PAGE = 100
+MOVES_MAX = 20
+
+
+async def by_receipt(db: Db, receipt: str) -> PaymentRow | None:
+    """Find the payment that a message brought: as it came, or as it was moved."""
+    recorded = await find_receipt(db, receipt.strip().upper())
+    if recorded is None or recorded.first_version is None:
+        return None
+    return await ledger.payment_at(db, recorded.account, recorded.first_version)
+
+
+async def by_id(db: Db, payment_id: str) -> PaymentRow | None:
+    """Find a payment by the payer's id of it, as it came."""
+    recorded = await find_messages(db, [(Channel.BANK.value, payment_id)])
+    if not recorded or recorded[0].first_version is None:
+        return None
+    return await ledger.payment_at(db, recorded[0].account, recorded[0].first_version)
+
+
+async def where_now(db: Db, row: PaymentRow) -> PaymentRow:
+    """Follow a payment to the account where it is now."""
+    for _ in range(MOVES_MAX):
+        there = await moved_to(db, row) if row.state == PaymentState.MOVED else None
+        if there is None:
+            break
+        row = there
+    return row
+
+
+async def moved_to(db: Db, row: PaymentRow) -> PaymentRow | None:
+    """Find a payment on the account it was moved to from here; None where it was not moved, or is still on its way."""
+    out = await _move(db, row)
+    if out is None or not isinstance(out.event, PaymentMovedOut):
+        return None
+    after: int | None = None
+    while page := await ledger.payments(db, out.event.to, after, None, ROWS_OF_PAGE, False):
+        for there in page:
+            if (
+                there.source == row.account
+                and there.reference == row.reference
+                and there.recorded_at >= out.recorded_at
+            ):
+                return there
+        after = page[-1].entry
+    return None
+
+
+async def _move(db: Db, row: PaymentRow) -> Entry | None:
+    after = row.entry
+    while entries := await read_page(db, row.account, after, None, ROWS_OF_PAGE, False):
+        for entry in entries:
+            if isinstance(entry.event, PaymentMovedOut) and entry.event.payment == row.entry:
+                return entry
+        after = entries[-1].version
+    return None

@@ -1,0 +1,1 @@
+"""Tests of the printed bill and of its QR."""
