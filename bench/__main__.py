@@ -15,7 +15,8 @@ from statistics import median
 import asyncpg
 
 from bels.embedded import embedded
-from bench import ours, registers, traffic
+from bench import bill as bills
+from bench import closing, ours, registers, traffic
 from bench.copy import limit_of_tables
 from bench.load import Report
 from bench.report import Figure, table
@@ -109,6 +110,20 @@ def rebuild(ground: Ground) -> list[Figure]:
     return [Figure("rebuild", "events/s", median(rates), "bare COPY of the views", limit, floor=30_000)]
 
 
+def close(ground: Ground) -> list[Figure]:
+    """Close a month of 50,000 accounts with two years of history by the command; all its time counts."""
+    if not ground.has_bels:
+        return [Figure("close", "accounts/s", None, floor=closing.FLOOR_PER_S)]
+    return closing.closing(ground.url, ground.rounds)
+
+
+def bill(ground: Ground) -> list[Figure]:
+    """Ask for whole bills of accounts with ten years of history."""
+    if not ground.has_bels:
+        return [Figure("bill", "p50 ms", None, most=1.0)]
+    return bills.bill(ground.url, ground.rounds)
+
+
 def _command(arguments: list[str], url: str) -> float:
     """Run a command of bels to its end; the seconds it took."""
     began = time.perf_counter()
@@ -140,6 +155,8 @@ BENCHMARKS: dict[str, Callable[[Ground], list[Figure]]] = {
     "submitReadings": submit_readings,
     "import": import_readings,
     "rebuild": rebuild,
+    "closing": close,
+    "bill": bill,
 }
 
 

@@ -5,7 +5,7 @@ indexes and one commit, is timed.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -33,15 +33,22 @@ class Limit:
         return count / self.seconds if self.seconds else 0.0
 
 
-async def limit_of_tables(url: str, tables: Sequence[str], rounds: int = 3) -> Limit:
-    """Copy the rows of these tables into new ones of the same shape, in one transaction; the median of some rounds."""
+async def limit_of_tables(
+    url: str, tables: Sequence[str], rounds: int = 3, where: Mapping[str, str] | None = None
+) -> Limit:
+    """Copy the rows of these tables into new ones of the same shape, in one transaction; the median of some rounds.
+
+    ``where`` says in SQL, by table, which rows; all of them where it says nothing.
+    """
     connection = await asyncpg.connect(url, command_timeout=COMMAND_WAIT_S)
     try:
         taken: list[tuple[str, list[str], bytes]] = []
         for table in tables:
             columns = [row["attname"] for row in await connection.fetch(_COLUMNS, table)]
             rows = BytesIO()
-            await connection.copy_from_table(table, columns=columns, output=rows, format="binary")
+            names = ", ".join(f'"{column}"' for column in columns)
+            chosen = f"SELECT {names} FROM {table} WHERE {(where or {}).get(table, 'true')}"
+            await connection.copy_from_query(chosen, output=rows, format="binary")
             taken.append((table, columns, rows.getvalue()))
         taking = []
         for _ in range(rounds):

@@ -11,9 +11,9 @@ from bels.settings import Settings
 from bench.traffic import Household
 
 # What one reading leaves behind: the message, the journal's entry, and its rows in the views.
-TABLES = ("message", "journal", "reading", "estimation", "overview", "usage", "recalculation")
+VIEWS = ("reading", "estimation", "overview", "usage", "recalculation", "ledger", "balance", "payment")
 
-VIEWS = ("reading", "estimation", "overview", "usage", "recalculation")
+TABLES = ("message", "journal", *VIEWS)
 
 
 def serve(port: int) -> list[str]:
