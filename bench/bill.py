@@ -13,9 +13,10 @@ from typing import Any
 from graphql import build_schema, get_named_type, is_leaf_type, is_object_type
 
 from bels.api.schema import sdl
-from bels.app import asgi, opened
+from bels.app import opened
 from bels.domain.periods import shift
 from bels.domain.terms import Period
+from bels.routes import asgi
 from bels.settings import Settings
 from bench import history, ours
 from bench.report import Figure

@@ -14,7 +14,7 @@ from hashlib import blake2b
 
 import asyncpg
 
-from bels.domain.account import Account, Situation, evolve, nobody, replay
+from bels.domain.account import Account, Situation, fold, nobody, replay
 from bels.domain.commands import (
     ClosePeriod,
     Command,
@@ -551,8 +551,8 @@ def _status_of(event: Event) -> Status:
 
 
 async def _catch_up(db: Db, accounts: dict[str, Account]) -> None:
-    for number, event in await read_events(db, {_plain(n): account.version for n, account in accounts.items()}):
-        accounts[number] = evolve(accounts[number], event)
+    for number, events in await read_events(db, {_plain(n): account.version for n, account in accounts.items()}):
+        accounts[number] = fold(accounts[number], events)
 
 
 async def _repeats(db: Db, before: Sequence[Recorded]) -> dict[tuple[Channel, str], tuple[bytes, Outcome]]:

@@ -53,7 +53,7 @@ def bound(host: str, port: int) -> socket.socket:
 
 async def serve(bels: Bels, listening: socket.socket, say: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM; ``say`` is told the URL when bels listens."""
-    from bels.app import asgi
+    from bels.routes import asgi
 
     config = uvicorn.Config(
         asgi(bels),

@@ -261,7 +261,10 @@ def evolve(account: Account, event: Event) -> Account:
     match event:
         case ReadingAccepted():
             # More kWh than the register now shows: it passed zero since the base.
-            rollover = tuple([r for r, kwh in event.delta.items() if kwh > event.values[r]])
+            rollover: tuple[Register, ...] = ()
+            for register, kwh in event.delta.items():
+                if kwh > event.values[register]:
+                    rollover = (*rollover, register)
             reading = Reading(
                 entry,
                 event.meter,
@@ -468,7 +471,27 @@ def evolve(account: Account, event: Event) -> Account:
             assert_never(never)
 
 
+class _Draft(Account):
+    """An account while ``fold`` makes it: nobody else has it yet, so it is changed in place."""
+
+
+def fold(account: Account, events: Iterable[Event]) -> Account:
+    """Fold many events into an account, as ``replay`` does, without copying it for each."""
+    draft: Account = object.__new__(_Draft)
+    draft.__dict__.update(account.__dict__)
+    for event in events:
+        evolve(draft, event)
+    folded = object.__new__(Account)
+    folded.__dict__.update(draft.__dict__)
+    return folded
+
+
 def _with(account: Account, **changes: Any) -> Account:
+    if account.__class__ is _Draft:
+        account.__dict__.update(changes)
+        if "readings" in changes:
+            account.__dict__.pop("chains", None)
+        return account
     # dataclasses.replace checks every field again; copying the dictionary is five times faster, and replay lives on it.
     state = account.__dict__ | changes
     if "readings" in changes:

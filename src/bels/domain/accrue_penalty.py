@@ -11,7 +11,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from itertools import pairwise
 
-from bels.domain.allocate_payment import Allocated, allocate
+from bels.domain.allocate_payment import matched
 from bels.domain.ledger import Ledger
 from bels.domain.money import ZERO, to_kopecks
 from bels.domain.money_events import (
@@ -43,24 +43,20 @@ def overdue_sums(ledger: Ledger, through: date, rulebook: Rulebook) -> tuple[Ove
     if not any(d.due_on is not None and (d.due_on < through or d.penalty) for d in ledger.debts):
         return ()
     sums: list[OverdueSum] = []
-    for allocated in allocate(ledger):
-        debt = allocated.debt
-        if debt.due_on is None or debt.period is None or _is_in_time(allocated, through):
+    for debt, paid, open_ in matched(ledger):
+        if debt.due_on is None or debt.period is None:
             continue
-        paid = tuple((p.on, p.amount) for p in allocated.paid)
-        lines = penalty_lines(debt.amount, debt.due_on, paid, through, rulebook)
+        is_last_in_time = not paid or paid[-1].on <= debt.due_on
+        # Credits come by the day of payment: where the last was in time, all were.
+        if not debt.penalty and (through <= debt.due_on or (not open_ and is_last_in_time)):
+            continue
+        parts = tuple((p.on, p.amount) for p in paid)
+        lines = penalty_lines(debt.amount, debt.due_on, parts, through, rulebook)
         accrued = sum((line.amount for line in lines), ZERO)
         if accrued or debt.penalty:
-            is_final = not allocated.open and all(on <= through for on, _ in paid)
+            is_final = not open_ and all(on <= through for on, _ in parts)
             sums.append(OverdueSum(debt.entry, debt.period, debt.due_on, lines, accrued, debt.penalty, is_final))
     return tuple(sums)
-
-
-def _is_in_time(allocated: Allocated, through: date) -> bool:
-    debt = allocated.debt
-    if debt.penalty or debt.due_on is None:
-        return False
-    return through <= debt.due_on or (not allocated.open and all(p.on <= debt.due_on for p in allocated.paid))
 
 
 def penalty_lines(

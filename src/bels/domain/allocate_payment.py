@@ -6,6 +6,7 @@ payment. So a payment that is reversed, moved or known late puts the allocation 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 
@@ -49,7 +50,11 @@ def open_debts(ledger: Ledger) -> tuple[tuple[Debt, Money], ...]:
 
 def allocate(ledger: Ledger) -> tuple[Allocated, ...]:
     """Match all debts of an account with its credits, oldest first."""
-    allocated: list[Allocated] = []
+    return tuple(Allocated(debt, tuple(paid), open_) for debt, paid, open_ in matched(ledger))
+
+
+def matched(ledger: Ledger) -> Iterator[tuple[Debt, list[Paid], Money]]:
+    """Match all debts of an account with its credits, oldest first: each debt, what was paid of it, and what is open."""
     queue = iter(ledger.credits)
     current = next(queue, None)
     left = current.amount if current is not None else ZERO
@@ -65,5 +70,4 @@ def allocate(ledger: Ledger) -> tuple[Allocated, ...]:
             if not left:
                 current = next(queue, None)
                 left = current.amount if current is not None else ZERO
-        allocated.append(Allocated(debt, tuple(paid), open_))
-    return tuple(allocated)
+        yield debt, paid, open_

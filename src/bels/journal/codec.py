@@ -8,7 +8,7 @@ how an older one reads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from re import compile as pattern
 from typing import Any, cast
@@ -171,14 +171,15 @@ def to_entry(account: str, version: int, topic: str, state: bytes) -> Entry:
     )
 
 
-def to_event(topic: str, state: bytes) -> Event:
-    """Read no more than the event of a row: what a fold needs, in two thirds of the time.
+def to_events(rows: Iterable[Any]) -> Iterator[Event]:
+    """Read no more than the events of rows, which end with topic and state: what a fold needs, in two thirds of the time.
 
-    :raises UnknownTopic: the row is of a newer program.
+    :raises UnknownTopic: a row is of a newer program.
     """
-    decode = _EVENT_DECODERS.get(topic)
-    event: Event = (decode(state) if decode is not None else _upcast(topic, state)).event
-    return event
+    decoders = _EVENT_DECODERS
+    for _, topic, state in rows:
+        decode = decoders.get(topic)
+        yield (decode(state) if decode is not None else _upcast(topic, state)).event
 
 
 def _upcast(topic: str, state: bytes) -> Any:

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
+from itertools import groupby
+from operator import itemgetter
 
 from asyncpg import Record
 
@@ -16,7 +18,7 @@ from bels.domain.money_events import (
 )
 from bels.domain.rulebook import Rulebook
 from bels.domain.terms import Channel
-from bels.journal.codec import MAPPER, to_entry, to_event
+from bels.journal.codec import MAPPER, to_entry, to_events
 from bels.journal.entry import Entry
 from bels.journal.write import Db, Write, given
 
@@ -80,13 +82,26 @@ async def read(db: Db, after: Mapping[str, int]) -> list[Entry]:
     return [to_entry(*row) for row in rows]
 
 
-async def read_events(db: Db, after: Mapping[str, int]) -> Iterator[tuple[str, Event]]:
-    """Read the events of accounts after a version of each, as ``read`` does, each with its account.
+READ_EVENTS = """
+    SELECT wanted.place::int, j.topic, j.state
+      FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS wanted (account, version, place)
+     CROSS JOIN LATERAL (
+           SELECT topic, state
+             FROM journal
+            WHERE originator_id = wanted.account AND originator_version > wanted.version
+            ORDER BY originator_version
+            OFFSET 0) AS j
+"""
+
+
+async def read_events(db: Db, after: Mapping[str, int]) -> Iterator[tuple[str, Iterator[Event]]]:
+    """Read the events of accounts after a version of each, as ``read`` does: each account with its events, to be taken in turn.
 
     They are decoded one by one as they are asked for: of a thousand accounts with years of history never all are in memory.
     """
-    rows = await db.fetch(READ, list(after.keys()), list(after.values()))
-    return ((account, to_event(topic, state)) for account, _, topic, state in rows)
+    accounts = list(after.keys())
+    rows = await db.fetch(READ_EVENTS, accounts, list(after.values()))
+    return ((accounts[place - 1], to_events(own)) for place, own in groupby(rows, itemgetter(0)))
 
 
 async def read_rulebook(db: Db, after: int) -> tuple[Rulebook | None, int]:
