@@ -76,18 +76,17 @@ async def opened(settings: Settings, rulebook: Rulebook | None = None, clock: Cl
             intake = Intake(pool, rulebook or shipped(PUBLISHED), clock)
             async with intake.running(), _looked_after(settings):
                 if rulebook is None and not stale:
-                    await install_rules(pool, intake, settings)
+                    await install_rulebook(pool, intake)
                 yield Bels(url, settings, pool, intake, stale, key)
 
 
-async def install_rules(pool: asyncpg.Pool, intake: Intake, settings: Settings) -> None:
-    """Publish the rules of a new installation, and another settlement policy where the settings ask for one.
+async def settle_as_asked(bels: Bels) -> None:
+    """Publish another settlement policy where the settings ask for one: before what charges, never before what only reads.
 
-    The views must be told: they say what has been charged.
+    :raises TryLater: the database cannot be reached.
     """
-    await install_rulebook(pool, intake)
-    if settings.settlement is not None:
-        await publish_settlement(pool, intake, Settlement(settings.settlement.upper()))
+    if bels.settings.settlement is not None:
+        await publish_settlement(bels.pool, bels.intake, Settlement(bels.settings.settlement.upper()))
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bels import closing, importing, serving
-from bels.app import AppError, opened
+from bels.app import AppError, opened, settle_as_asked
 from bels.command import (
     DONE,
     ENVIRONMENT,
@@ -184,6 +184,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
     async def running() -> int:
         async with ready(settings) as bels:
+            await settle_as_asked(bels)
             if arguments.demo:
                 print((await demo.load(bels, demo.ACCOUNTS, demo.MONTHS, demo.SEED)).said, flush=True)
             await serving.serve(bels, listening, lambda url: print(serving.greeting(url), flush=True))
@@ -213,6 +214,7 @@ def _import(arguments: argparse.Namespace) -> int:
     async def running() -> int:
         through = arguments.close_through or job.default_close_through()
         async with ready(settings) as bels:
+            await settle_as_asked(bels)
             if text is not None:
                 await publish_text(bels, text, str(arguments.rulebook))
             else:
@@ -240,6 +242,8 @@ def _close(arguments: argparse.Namespace) -> int:
 
     async def running() -> int:
         async with ready(settings_given()) as bels:
+            if not arguments.dry_run:
+                await settle_as_asked(bels)
             async with bels.pool.acquire() as db:
                 count = await overview.count_to_close(db, arguments.period)
             work = closing.preview_through if arguments.dry_run else closing.close_through
@@ -271,6 +275,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 
     async def running() -> int:
         async with ready(settings_given()) as bels:
+            await settle_as_asked(bels)
             loaded = await demo.load(bels, arguments.accounts, arguments.months, arguments.seed)
         if not loaded.ours:
             raise CliError(f"{loaded.said} Nothing is loaded: set BELS_DATA_DIR to another folder.")

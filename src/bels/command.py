@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from bels import rebuilding
-from bels.app import Bels, install_rules, opened
+from bels.app import Bels, opened
 from bels.progress import progress
 from bels.projections import overview
+from bels.publishing import install_rulebook
 from bels.settings import Settings
 
 DONE, PARTLY, NOTHING_DONE, INTERRUPTED = 0, 1, 2, 130
@@ -69,7 +70,7 @@ async def ready(settings: Settings) -> AsyncIterator[Bels]:
         if bels.stale:
             print(f"Views are told again from the journal: {', '.join(bels.stale)}", file=sys.stderr)
             await retell(bels)
-            await install_rules(bels.pool, bels.intake, settings)
+            await install_rulebook(bels.pool, bels.intake)
         yield bels
 
 

@@ -96,16 +96,15 @@ async def publish(
     actor: str = ACTOR,
     key: str | None = None,
 ) -> Outcome:
-    """Publish a book made from the one in force; the same book upon the same publication is one message.
+    """Publish a book made from the one in force, whose number it has; the same book upon the same publication is one message.
 
     :raises TryLater: the database cannot be reached.
     """
-    old = await intake.rules()
     async with pool.acquire() as db:
         through = await usage.charged_through(db)
-    command = PublishRulebook(book, old.number, intake.clock(), source, through, reason)
+    command = PublishRulebook(book, book.number, intake.clock(), source, through, reason)
     raw = write_rulebook(book) + (f"\n# {reason}" if reason is not None else "")
-    name = key or f"rulebook:{old.number}:{digest(raw).hex()}"
+    name = key or f"rulebook:{book.number}:{digest(raw).hex()}"
     (outcome,) = await intake.handle([Message(channel, name, actor, RULEBOOK, command, raw)])
     return outcome
 
@@ -126,7 +125,7 @@ async def publish_demonstration(pool: asyncpg.Pool, intake: Intake) -> None:
     """
     old = await intake.rules()
     if old.name == PUBLISHED:
-        book = replace(shipped(DEMONSTRATION), settings=old.settings)
+        book = replace(shipped(DEMONSTRATION), settings=old.settings, number=old.number)
         await publish(pool, intake, book, f"bels: {DEMONSTRATION}.toml")
 
 

@@ -196,17 +196,43 @@ def test_norms_and_settings_of_periods_to_come_may_change() -> None:
     assert publishing(book) == published(book, None)
 
 
-def test_penalties_key_rates_due_days_days_off_moratoria_and_requisites_may_change_at_any_time() -> None:
+def test_due_days_days_off_requisites_and_rules_of_penalties_to_come_may_change_at_any_time() -> None:
+    april = date(2025, 4, 1)
     book = replace(
         BOOK,
-        key_rates=((JULY_2024, KeyRate(Decimal(18), "cbr.ru")),),
-        penalties=((ALWAYS, PenaltyTerms((PenaltyStep(31, 300),), Decimal("9.5"), "ЖК 155")),),
-        moratoria=(Moratorium(JULY_2024, JANUARY_2025, "an act"),),
+        key_rates=((april, KeyRate(Decimal(18), "cbr.ru")),),
+        penalties=((april, PenaltyTerms((PenaltyStep(31, 300),), Decimal("9.5"), "ЖК 155")),),
+        moratoria=(Moratorium(april, date(2025, 5, 1), "an act"),),
         due_days=((ALWAYS, 20),),
         days_off=(date(2025, 1, 9),),
         requisites=Requisites("БЭЛС", "5001000002", "1" * 20, "БАНК", "1" * 9, "2" * 20, "Балашиха", "8"),
     )
     assert publishing(book) == published(book, None)
+
+
+@pytest.mark.parametrize(
+    ("book", "what"),
+    [
+        (replace(BOOK, key_rates=((date(2025, 3, 31), KeyRate(Decimal(18), "cbr.ru")),)), "key rates"),
+        (
+            replace(BOOK, penalties=((ALWAYS, PenaltyTerms((PenaltyStep(1, 1),), None, "an error")),)),
+            "penalty terms",
+        ),
+        (replace(BOOK, moratoria=(Moratorium(JULY_2024, JANUARY_2025, "an act"),)), "moratoria"),
+    ],
+)
+def test_rules_of_penalties_for_charged_days_change_only_with_a_reason(book: Rulebook, what: str) -> None:
+    reason, detail = refusal(publishing(book))
+    assert reason is Reason.PAST_CHARGED
+    assert detail.startswith(f"the {what} of days through 2025-03 would change")
+    [event] = publishing(book, reason="ПП 424")
+    assert event == RulebookPublished(replace(book, number=4), AT, "tariffs.toml", None, "ПП 424")
+
+
+def test_a_region_never_changes_once_anybody_was_charged() -> None:
+    moved = replace(BOOK, region="RYAZAN")
+    assert refusal(publishing(moved, reason="слияние"))[0] is Reason.PAST_CHARGED
+    assert publishing(moved, charged=None) == published(moved, None)
 
 
 def test_a_book_made_from_an_older_publication_is_refused() -> None:

@@ -402,3 +402,13 @@ def test_any_book_that_is_written_reads_as_itself(
         requisites=Requisites(name, "500100000212", "1" * 20, source, "1" * 9, "2" * 20, name, source, hours=hours),
     )
     assert read_rulebook(write_rulebook(book), None) == book
+
+
+def test_a_file_that_does_not_know_a_rate_leaves_the_known_one_in_force() -> None:
+    unknown = (
+        '[[tariff]]\ngroup = "MO/urban_gas"\nscheme = "single"\neffective_on = 2024-07-01\nrates = { total = ["?"] }\n'
+    )
+    unknown += 'status = { total = "unknown" }\nsource = "-"\n'
+    base = shipped(PUBLISHED)
+
+    assert read_rulebook(unknown, base) == base

@@ -19,7 +19,7 @@ from bels.domain.events import (
 from bels.domain.money_events import (
     RulebookPublished,
 )
-from bels.domain.periods import period_at, shift
+from bels.domain.periods import first_day, period_at, shift
 from bels.domain.rulebook import Retroaction, Rulebook, Tariff
 from bels.domain.terms import Period, Reason, Scheme
 
@@ -62,11 +62,24 @@ def publish_rulebook(account: Account, command: PublishRulebook, rulebook: Ruleb
                     f"the {what} of {first} would change, and {charged} has been charged: they may change from "
                     f"{shift(charged, 1)} on",
                 )
+        if book.region != rulebook.region:
+            told_region = (
+                f"the region would change from {rulebook.region} to {book.region}, and {charged} has been charged"
+            )
+            return _refused(command, Reason.PAST_CHARGED, f"{told_region}: a region cannot change any more")
     change = first_change(rulebook, book)
     number, reason = rulebook.number + 1, (command.retroactive or "").strip()
     since = change[0] if change is not None else None
+    penalties = None if charged is None else _changed_penalties(rulebook, book, first_day(shift(charged, 1)))
+    if penalties is not None and not reason:
+        return _refused(
+            command,
+            Reason.PAST_CHARGED,
+            f"the {penalties} of days through {charged} would change, and {charged} has been charged: give the reason, and "
+            "the next bill puts the penalties right",
+        )
     if change is None or since is None:
-        return (_published(command, number, rulebook.retroactions, since, None),)
+        return (_published(command, number, rulebook.retroactions, since, reason if penalties is not None else None),)
     is_charged = charged is not None and since <= charged
     if is_charged and not reason:
         return _refused(
@@ -77,7 +90,15 @@ def publish_rulebook(account: Account, command: PublishRulebook, rulebook: Ruleb
         )
     # A closing under way may still charge the first such period at the old price: its next one puts that right as well.
     retroaction = Retroaction(number, since, reason if is_charged else NEW_TARIFF)
-    return (_published(command, number, (*rulebook.retroactions, retroaction), since, reason if is_charged else None),)
+    return (
+        _published(
+            command,
+            number,
+            (*rulebook.retroactions, retroaction),
+            since,
+            reason if is_charged or penalties is not None else None,
+        ),
+    )
 
 
 def first_change(old: Rulebook, new: Rulebook) -> tuple[Period, str] | None:
@@ -125,6 +146,19 @@ def _changed_terms(old: Rulebook, new: Rulebook) -> Iterator[tuple[str, Period]]
         if old.settings_of(period) != new.settings_of(period):
             yield "settings", period
             break
+
+
+def _changed_penalties(old: Rulebook, new: Rulebook, end: date) -> str | None:
+    """Name what would change of the rules of penalties for days before ``end``, None where nothing would."""
+    for what, was, becomes in (
+        ("penalty terms", old.penalties, new.penalties),
+        ("key rates", old.key_rates, new.key_rates),
+    ):
+        if [row for row in was if row[0] < end] != [row for row in becomes if row[0] < end]:
+            return what
+    if [m for m in old.moratoria if m.since < end] != [m for m in new.moratoria if m.since < end]:
+        return "moratoria"
+    return None
 
 
 def _periods_ruled_from(days: Iterable[date]) -> list[Period]:

@@ -121,6 +121,19 @@ async def read_rulebook(db: Db, after: int) -> tuple[Rulebook | None, int]:
     return book, max((row["originator_version"] for row in rows), default=after)
 
 
+async def read_publication(db: Db, number: int) -> Rulebook | None:
+    """Read a publication of the rulebook by its number, None where there is none."""
+    row = await db.fetchrow(
+        "SELECT originator_id, originator_version, topic, state FROM journal"
+        " WHERE originator_id = $1 AND topic LIKE 'rulebook-published.%'"
+        " AND convert_from(state, 'UTF8')::json -> 'event' -> 'book' ->> 'number' = $2",
+        RULEBOOK,
+        str(number),
+    )
+    event = to_entry(*row).event if row is not None else None
+    return event.book if isinstance(event, RulebookPublished) else None
+
+
 async def read_page(db: Db, account: str, after: int, before: int | None, limit: int, backward: bool) -> list[Entry]:
     """Read a page of one account's entries, between two versions, oldest or newest first."""
     order = "DESC" if backward else "ASC"

@@ -14,7 +14,7 @@ from bels.domain.money_events import (
     ChargeLine,
     PenaltyLine,
 )
-from bels.domain.periods import DEADLINE_DAY, first_day, shift
+from bels.domain.periods import first_day, shift
 from bels.domain.rulebook import Requisites
 from bels.domain.terms import MovementKind, Period, Register
 from bels.printing.payment_qr import COUNTER_LENGTH_MAX, UnfitForQr, payment_qr
@@ -234,6 +234,9 @@ def _pay_box(sheet: Sheet, bill: Bill, qr: QrOrWhyNot, top: float) -> float:
         due = "долга нет"
     sheet.text(left + 12, box_top - 64, due, 13, bold=True, to=inner)
     y = box_top - height
+    if bill.rulebook.startswith("demonstration/"):
+        y -= 11
+        sheet.text(left, y, "Демонстрационный тариф: не для оплаты.", 8.5, bold=True, to=width)
     if bill.penalty_closing > 0:
         y -= 11
         sheet.text(left, y, f"Кроме того пени {money(bill.penalty_closing)}: платятся отдельно.", 7.5, to=width)
@@ -492,7 +495,7 @@ def _penalty_formula(line: PenaltyLine) -> str:
 
 def _how_to_send(sheet: Sheet, bill: Bill, requisites: Requisites | None) -> None:
     following = shift(Period(bill.period), 1)
-    until = first_day(following).replace(day=DEADLINE_DAY)
+    until = first_day(following).replace(day=bill.deadline_day)
     registers = tuple(Register(r) for r in REGISTER_NAMES if r in {reading.register for reading in bill.readings})
     zones = f" ({', '.join(_spoken(registers))})" if len(registers) > 1 else ""
     ways = (
@@ -506,7 +509,10 @@ def _how_to_send(sheet: Sheet, bill: Bill, requisites: Requisites | None) -> Non
     )
     needs = (len(wrapped(ways, 8, RIGHT - LEFT)) * leading_of(8)) + 2 * leading_of(6.8) + 6
     heading = f"Показания за {month(following)} передайте до {day(until)} включительно"
-    if bill.automatic:
+    if bill.is_last:
+        heading = "Это последний счёт: показания больше передавать не нужно"
+        ways = ways.partition("\n")[2].partition("\n")[2]
+    elif bill.automatic:
         heading = f"Показания за {month(following)} прибор учёта передаст сам"
         ways = ways.partition("\n")[2].partition("\n")[2]
     sheet.heading(heading, needs)

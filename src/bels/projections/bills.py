@@ -10,10 +10,10 @@ from bels.domain.events import Average, Norm
 from bels.domain.explain import Explanation
 from bels.domain.money import ZERO
 from bels.domain.money_events import ChargeLine, OverdueSum, PenaltyAccrued, PenaltyLine
-from bels.domain.periods import moscow_date, shift
-from bels.domain.rulebook import Rulebook
+from bels.domain.periods import DEADLINE_DAY, moscow_date, shift
+from bels.domain.rulebook import Rulebook, publication_of
 from bels.domain.terms import Money, MovementKind, Period, Purpose, RecalculationReason, Rule
-from bels.journal.journal import read_page
+from bels.journal.journal import read_page, read_publication
 from bels.journal.write import Db
 from bels.projections import explanations, ledger, overview, readings, usage
 from bels.projections.ledger import LedgerRow
@@ -106,7 +106,7 @@ class Bill:
 
     ``opening`` is the balance after the bill before (positive: debt), ``movements`` what was paid since, ``charged`` and
     ``recalculated`` make the bill, ``closing`` is the balance after it. Penalties are a ledger of their own. ``ranges`` are the
-    upper bounds of the ranges in kWh.
+    upper bounds of the ranges in kWh, ``deadline_day`` the last day for the next reading; ``is_last``: none is to come.
     """
 
     account: str
@@ -139,6 +139,8 @@ class Bill:
     average: Average | None = None
     automatic: bool = False
     ranges: tuple[int, ...] = ()
+    is_last: bool = False
+    deadline_day: int = DEADLINE_DAY
     explained: Explained | None = None
 
     @property
@@ -148,12 +150,18 @@ class Bill:
 
 
 async def find(db: Db, account: str, period: str, rulebook: Rulebook) -> Bill | None:
-    """Put the bill of a closed period together; None where the period was not closed here, or before there was money."""
+    """Put the bill of a closed period together; None where the period was not closed here, or before there was money.
+
+    It is told by the rules under which it was charged, whatever was published since; ``rulebook`` is the one in force.
+    """
     known = (await overview.find(db, [account])).get(account)
     rows = await usage.page(db, account, shift(Period(period), -1), shift(Period(period), 1), 1, False)
     row = rows[0] if rows else None
     if known is None or row is None or row.due_on is None or row.closed_at is None or row.charged is None:
         return None
+    publication = publication_of(row.rulebook or "")
+    if publication not in (0, rulebook.number):
+        rulebook = await read_publication(db, publication) or rulebook
     moves = await ledger.of_bill(db, account, period)
     entries = {e for step in row.steps for e in (step.base, step.reading)}
     if row.average is not None:
@@ -218,6 +226,8 @@ async def find(db: Db, account: str, period: str, rulebook: Rulebook) -> Bill | 
         average=row.average,
         automatic=known.meter is not None and known.meter.automatic,
         ranges=ranges,
+        is_last=known.last_period is not None and period >= known.last_period,
+        deadline_day=rulebook.settings_of(shift(Period(period), 1)).reading_deadline_day,
     )
     return replace(bill, explained=_explained(bill, row, found, sums, rulebook))
 

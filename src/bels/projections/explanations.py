@@ -158,7 +158,14 @@ def explain_penalty(overdue: OverdueSum) -> Explanation:
     new = overdue.accrued - overdue.posted_before
     if overdue.posted_before:
         steps.money("уже начислено прежде", f"{overdue.accrued} - {_signed(overdue.posted_before)}", new)
-    sources = (Source("долг", f"{month(overdue.period)}, оплатить до {day(overdue.due_on)}", entry=overdue.debt),)
+    sources = (
+        Source("долг", f"{month(overdue.period)}, оплатить до {day(overdue.due_on)}", entry=overdue.debt),
+        Source(
+            "порядок",
+            "первые 30 дней просрочки пени не начисляются; ставка — ключевая на день оплаты, но не выше предела",
+            "ЖК РФ, ст. 155, ч. 14; ПП 329 от 18.03.2025",
+        ),
+    )
     title = f"Пени на долг за {month(overdue.period)}: {roubles(new)}"
     return Explanation(title, Rule.ZHK155.value, sources, tuple(steps.done), str(new), Unit.ROUBLES)
 
@@ -416,7 +423,6 @@ def _range(
         steps.kwh("объём месяца по всем зонам", " + ".join(str(line.kwh) for line in volumes), whole)
     registers = list(dict.fromkeys(line.register for line in lines))
     left = {r: sum(line.kwh for line in volumes if line.register is r) for r in registers}
-    of_line = usage.kwh
     lower = 0
     for number, limit in enumerate((*limits, None), start=1):
         rest = sum(left.values())
@@ -427,7 +433,6 @@ def _range(
         if number < charge.range:
             for r, kwh in own.items():
                 left[r] -= kwh
-            of_line -= part if len(same) < 2 else 0
             lower = limit or 0
             continue
         span = f"от {lower}" if limit is None else f"{lower}–{limit}"
@@ -441,7 +446,13 @@ def _range(
                 "доля зоны пропорционально её объёму", taken, list(left.values()), registers.index(usage.register)
             )
         if charge.kwh != part:
-            steps.kwh("часть этой строки", str(charge.kwh), charge.kwh)
+            # Two lines of one register (a failed meter and its successor) share its part by their kWh.
+            of_lines = [line.kwh for line in same]
+            place = next(i for i, line in enumerate(same) if line == usage)
+            if number == 1 and apportion(part, of_lines)[place] == charge.kwh:
+                steps.share("доля этой строки в объёме зоны", part, of_lines, place)
+            else:
+                steps.kwh("часть этой строки", str(charge.kwh), charge.kwh)
         return
 
 

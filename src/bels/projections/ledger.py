@@ -52,7 +52,6 @@ CREATE TABLE ledger (
     credit        text NOT NULL,
     PRIMARY KEY (account, entry, purpose)
 );
-CREATE INDEX ledger_posted_in_idx ON ledger (account, posted_in);
 CREATE TABLE balance (
     account       text PRIMARY KEY,
     suspense      boolean NOT NULL,

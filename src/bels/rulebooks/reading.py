@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from re import compile as pattern
 from typing import Any, TypeVar
@@ -73,6 +74,8 @@ class RulebookFileError(ValueError):
 def read_rulebook(text: str, base: Rulebook | None) -> Rulebook:
     """Read a file over a book; without one the file must be whole. The number and the retroactions stay the base's.
 
+    A rate that the book knows stays where the file says that it does not know it: a file is never less than what is in force.
+
     :raises RulebookFileError: the file has faults, all of them told at once.
     """
     text = text.removeprefix("\ufeff")
@@ -81,7 +84,21 @@ def read_rulebook(text: str, base: Rulebook | None) -> Rulebook:
     faults = file.faults + _faults_in(file, book, origins)
     if faults:
         raise RulebookFileError(faults)
-    return book
+    if base is None:
+        return book
+    known = {row.version: row for row in base.tariffs}
+    return replace(book, tariffs=tuple(_keeping(row, known.get(row.version)) for row in book.tariffs))
+
+
+def _keeping(row: Tariff, known: Tariff | None) -> Tariff:
+    if known is None or not any(rate is None for rates in row.rates.values() for rate in rates):
+        return row
+    rates = {}
+    for register, told in row.rates.items():
+        before = known.rates.get(register, ())
+        rates[register] = tuple(before[i] if rate is None and i < len(before) else rate for i, rate in enumerate(told))
+    status = {r: row.status[r] if rates[r] == row.rates[r] else known.status[r] for r in rates}
+    return replace(row, rates=rates, status=status, source=row.source if rates == row.rates else known.source)
 
 
 def _loaded(text: str) -> dict[str, Any]:
