@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import date
 from fractions import Fraction
 from typing import Any
 
@@ -10,9 +12,12 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 
+from bels.domain.commands import PublishRulebook
+from bels.domain.money_events import RulebookPublished
 from bels.domain.rulebook import Rulebook
-from bels.domain.terms import Settlement
-from bels.intake import Intake
+from bels.domain.terms import Channel, Period, Settlement
+from bels.intake import Intake, Message
+from bels.journal.journal import RULEBOOK
 from bels.projections import bills
 from bels.projections.bills import Bill
 from tests.calculator import check
@@ -100,3 +105,35 @@ async def test_every_sum_of_any_life_recomputes_from_its_explanation(
         assert sum(found) == Fraction(bill.bill)
         assert check(told(explained.balance)) == Fraction(bill.closing)
         assert [check(told(e)) for e in explained.penalties] == [Fraction(p.amount) for p in bill.penalties]
+
+
+async def test_a_bill_is_told_by_the_rules_under_which_it_was_charged(pool: asyncpg.Pool) -> None:
+    rulebook = rulebook_of(BILLING[0])
+    intake = Intake(pool, rulebook, today)
+    first = PublishRulebook(rulebook, 0, today(), "first")
+    await intake.handle([Message(Channel.OFFICE, "publish 1", "clerk:7", RULEBOOK, first, "1")])
+    async with intake.running():
+        await feed(intake, BILLING[0], "1000000")
+    before = await bill_of(pool, "1000000", "2024-05", await intake.rules())
+
+    dearer = tuple(
+        replace(
+            row,
+            rates={r: tuple(rate and rate + 1 for rate in rates) for r, rates in row.rates.items()},
+            source="new act",
+        )
+        for row in rulebook.tariffs
+    )
+    book = replace(await intake.rules(), tariffs=dearer, ranges=((date(2000, 1, 1), (50, 100)),))
+    known = replace(
+        book,
+        tariffs=tuple(replace(row, rates={r: (rates[0],) * 3 for r, rates in row.rates.items()}) for row in dearer),
+    )
+    second = PublishRulebook(known, 1, today(), "second", Period("2024-05"), "решение суда")
+    (published,) = await intake.handle([Message(Channel.OFFICE, "publish 2", "clerk:7", RULEBOOK, second, "2")])
+    assert isinstance(published.events[0], RulebookPublished), published
+    after = await bill_of(pool, "1000000", "2024-05", await intake.rules())
+
+    assert before is not None
+    assert after == before
+    assert (await intake.rules()).number == 2
