@@ -505,7 +505,8 @@ async def test_a_retroactive_tariff_is_posted_once_by_the_next_closing_of_every_
 
     assert getattr(refused.events[0], "reason", None) is Reason.PAST_CHARGED
     assert isinstance(published.events[0], RulebookPublished)
-    assert getattr(repeated.events[0], "reason", None) in (Reason.NOTHING_CHANGES, Reason.RULEBOOK_CHANGED)
+    assert repeated.repeated
+    assert repeated.receipt == published.receipt
     assert (effect.accounts, effect.lines, effect.difference) == (5, 10, Decimal("1380.00"))
     async with pool.acquire() as db:
         for n in named:
