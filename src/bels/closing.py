@@ -22,7 +22,7 @@ from bels.previewing import ClosingPreview, preview_closing
 from bels.progress import Progress
 from bels.projections import overview
 from bels.projections.overview import OverviewRow
-from bels.workers import Tools, handled, spread
+from bels.workers import Tools, Work, handled, spread
 
 logger = logging.getLogger(__name__)
 
@@ -180,14 +180,7 @@ async def close_through(bels: Bels, period: Period, count: int, progress: Progre
 
     :raises TryLater: the database cannot be reached; do it again, what is closed is closed.
     """
-    closed = Closed()
-
-    def done(part: Closed) -> None:
-        closed.add(part)
-        progress.update(part.accounts)
-
-    await spread(bels, close_page, _pages(bels, period), done, alone=count <= ACCOUNTS_ALONE_MAX)
-    return closed
+    return await _through(bels, close_page, period, progress, alone=count <= ACCOUNTS_ALONE_MAX)
 
 
 async def preview_through(bels: Bels, period: Period, count: int, progress: Progress) -> Closed:
@@ -195,13 +188,17 @@ async def preview_through(bels: Bels, period: Period, count: int, progress: Prog
 
     :raises TryLater: the database cannot be reached.
     """
+    return await _through(bels, preview_page, period, progress, alone=count <= ACCOUNTS_PREVIEWED_ALONE_MAX)
+
+
+async def _through(bels: Bels, work: Work[Page, Closed], period: Period, progress: Progress, alone: bool) -> Closed:
     closed = Closed()
 
     def done(part: Closed) -> None:
         closed.add(part)
         progress.update(part.accounts)
 
-    await spread(bels, preview_page, _pages(bels, period), done, alone=count <= ACCOUNTS_PREVIEWED_ALONE_MAX)
+    await spread(bels, work, _pages(bels, period), done, alone)
     return closed
 
 

@@ -14,7 +14,7 @@ from hashlib import blake2b
 
 import asyncpg
 
-from bels.domain.account import Account, Situation, fold, nobody, replay
+from bels.domain.account import Account, Situation, nobody, replay
 from bels.domain.commands import (
     ClosePeriod,
     Command,
@@ -552,7 +552,7 @@ def _status_of(event: Event) -> Status:
 
 async def _catch_up(db: Db, accounts: dict[str, Account]) -> None:
     for number, events in await read_events(db, {_plain(n): account.version for n, account in accounts.items()}):
-        accounts[number] = fold(accounts[number], events)
+        accounts[number] = replay(accounts[number], events)
 
 
 async def _repeats(db: Db, before: Sequence[Recorded]) -> dict[tuple[Channel, str], tuple[bytes, Outcome]]:

@@ -86,6 +86,15 @@ def retroactive(old: Rulebook, book: Rulebook, since: Period) -> Rulebook:
     return replace(book, number=number, retroactions=(*old.retroactions, Retroaction(number, since, "dry run")))
 
 
+async def publication(
+    pool: asyncpg.Pool, intake: Intake, book: Rulebook, source: str, reason: str | None
+) -> PublishRulebook:
+    """Give the command that publishes a book made from the one in force, whose number it has."""
+    async with pool.acquire() as db:
+        through = await usage.charged_through(db)
+    return PublishRulebook(book, book.number, intake.clock(), source, through, reason)
+
+
 async def publish(
     pool: asyncpg.Pool,
     intake: Intake,
@@ -100,9 +109,7 @@ async def publish(
 
     :raises TryLater: the database cannot be reached.
     """
-    async with pool.acquire() as db:
-        through = await usage.charged_through(db)
-    command = PublishRulebook(book, book.number, intake.clock(), source, through, reason)
+    command = await publication(pool, intake, book, source, reason)
     raw = write_rulebook(book) + (f"\n# {reason}" if reason is not None else "")
     name = key or f"rulebook:{book.number}:{digest(raw).hex()}"
     (outcome,) = await intake.handle([Message(channel, name, actor, RULEBOOK, command, raw)])

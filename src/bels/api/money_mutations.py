@@ -34,8 +34,8 @@ from bels.domain.commands import Command
 from bels.domain.terms import AccountNumber, EntryNumber, Reason, Role
 from bels.intake import Message, Outcome, TryLater, digest, outcomes_of
 from bels.journal.journal import RULEBOOK, find_messages
-from bels.projections import usage
 from bels.projections.ledger import PaymentRow
+from bels.publishing import publication
 from bels.rulebooks.reading import RulebookFileError, read_rulebook
 
 UNALLOCATED = {
@@ -68,6 +68,19 @@ def _judged(outcome: Outcome, expected: type[Any], paths: Paths) -> Outcome | Co
     return outcome
 
 
+def _moved(outcome: Outcome) -> dict[str, Any]:
+    """Give what all outcomes that moved money have in common."""
+    event: Any = outcome.events[0]
+    return {
+        "receipt": outcome.receipt,
+        "replayed": outcome.repeated,
+        "account_number": number_of(outcome.account),
+        "amount": event.amount,
+        "stream": outcome.account,
+        "entry": outcome.version or 0,
+    }
+
+
 def _message(info: Info, role: Role, key: str, stream: str, command: Command, content: object) -> Message:
     caller = info.context.app.caller(role)
     return Message(caller.channel, key, caller.actor, stream, command, raw_of(content))
@@ -94,12 +107,7 @@ class MoneyMutation:
             return outcome
         event: Any = outcome.events[0]
         return PaymentReceived(
-            receipt=outcome.receipt,
-            replayed=outcome.repeated,
-            account_number=number_of(outcome.account),
-            amount=event.amount,
-            stream=outcome.account,
-            entry=outcome.version or 0,
+            **_moved(outcome),
             paid_on=event.paid_on,
             purpose=event.purpose,
             unallocated=event.unallocated,
@@ -132,12 +140,7 @@ class MoneyMutation:
             return outcome
         event: Any = outcome.events[0]
         return PaymentReversed(
-            receipt=outcome.receipt,
-            replayed=outcome.repeated,
-            account_number=number_of(outcome.account),
-            amount=event.amount,
-            stream=outcome.account,
-            entry=outcome.version or 0,
+            **_moved(outcome),
             payment_id=event.reference,
         )
 
@@ -161,15 +164,7 @@ class MoneyMutation:
         outcome = await _send(info, message, money_events.RefundMade, {})
         if not isinstance(outcome, Outcome):
             return outcome
-        event: Any = outcome.events[0]
-        return RefundMade(
-            receipt=outcome.receipt,
-            replayed=outcome.repeated,
-            account_number=number_of(outcome.account),
-            amount=event.amount,
-            stream=outcome.account,
-            entry=outcome.version or 0,
-        )
+        return RefundMade(**_moved(outcome))
 
     @strawberry.mutation(
         description="Move a payment to the account where it belongs, or allocate an unallocated one (operator)."
@@ -202,11 +197,8 @@ class MoneyMutation:
             before = await _published_before(info, key, raw)
             if before is None:
                 base = await app.intake.rules()
-                async with app.pool.acquire() as db:
-                    through = await usage.charged_through(db)
                 book = await asyncio.to_thread(read_rulebook, input.toml, base)
-                source = f"publishRulebook, {caller.actor}"
-                command = commands.PublishRulebook(book, base.number, app.intake.clock(), source, through, reason)
+                command = await publication(app.pool, app.intake, book, f"publishRulebook, {caller.actor}", reason)
                 before = await submit(info, Message(caller.channel, key, caller.actor, RULEBOOK, command, raw))
         except RulebookFileError as error:
             return RulebookFaulty.of(error)
@@ -257,12 +249,7 @@ async def _move(info: Info, input: inputs.MovePaymentInput, key: str, row: Payme
     if not isinstance(booked, Outcome):
         return booked
     return PaymentMoved(
-        receipt=booked.receipt,
-        replayed=booked.repeated,
-        account_number=number_of(booked.account),
-        amount=out.amount,
-        stream=booked.account,
-        entry=booked.version or 0,
+        **_moved(booked),
         moved_from=number_of(row.account),
         paid_on=out.paid_on,
         purpose=out.purpose,

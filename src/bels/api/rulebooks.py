@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated
@@ -230,25 +231,7 @@ class Rulebook:
                 )
                 for day, norms in book.norms
             ],
-            settings=[
-                RuleSettings(
-                    effective_on=day,
-                    settlement=s.settlement,
-                    reading_deadline_day=s.reading_deadline_day,
-                    max_average_periods=s.max_average_periods,
-                    average_min_periods=s.average_min_periods,
-                    average_window_periods=s.average_window_periods,
-                    rollover_top_percent=s.rollover_top_percent,
-                    plausible_kw=s.plausible_kw,
-                    plausible_average_factor=s.plausible_average_factor,
-                    plausible_floor_kwh=s.plausible_floor_kwh,
-                    implausible_confirmed_by=s.implausible_confirmed_by,
-                    inspection_after_missed=s.inspection_after_missed,
-                    interference_norms=s.interference_norms,
-                    interference_periods_max=s.interference_periods_max,
-                )
-                for day, s in book.settings
-            ],
+            settings=[RuleSettings(effective_on=day, **asdict(s)) for day, s in book.settings],
             key_rates=[KeyRate(effective_on=day, percent=r.percent, source=r.source) for day, r in book.key_rates],
             penalty_terms=[
                 PenaltyTerms(

@@ -249,9 +249,14 @@ def nobody(number: str) -> Account:
 
 def replay(account: Account, events: Iterable[Event]) -> Account:
     """Fold events, in order, into an account."""
+    # What nobody else has yet is changed in place: an account of years is not copied for each of its events.
+    draft: Account = object.__new__(_Draft)
+    draft.__dict__.update(account.__dict__)
     for event in events:
-        account = evolve(account, event)
-    return account
+        evolve(draft, event)
+    replayed = object.__new__(Account)
+    replayed.__dict__.update(draft.__dict__)
+    return replayed
 
 
 def evolve(account: Account, event: Event) -> Account:
@@ -472,18 +477,7 @@ def evolve(account: Account, event: Event) -> Account:
 
 
 class _Draft(Account):
-    """An account while ``fold`` makes it: nobody else has it yet, so it is changed in place."""
-
-
-def fold(account: Account, events: Iterable[Event]) -> Account:
-    """Fold many events into an account, as ``replay`` does, without copying it for each."""
-    draft: Account = object.__new__(_Draft)
-    draft.__dict__.update(account.__dict__)
-    for event in events:
-        evolve(draft, event)
-    folded = object.__new__(Account)
-    folded.__dict__.update(draft.__dict__)
-    return folded
+    """An account while ``replay`` makes it."""
 
 
 def _with(account: Account, **changes: Any) -> Account:

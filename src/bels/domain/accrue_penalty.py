@@ -20,7 +20,7 @@ from bels.domain.money_events import (
     PenaltyLine,
 )
 from bels.domain.periods import first_day, shift
-from bels.domain.rulebook import PenaltySpan, PenaltyTerms, Rulebook
+from bels.domain.rulebook import PenaltySpan, Rulebook
 from bels.domain.terms import Money, Period
 
 DAY = timedelta(days=1)
@@ -109,7 +109,7 @@ def _spans(due_on: date, since: date, until: date, rulebook: Rulebook) -> tuple[
     cuts = [since, *sorted(day for day in borders if since < day <= until), until + DAY]
     spans: list[PenaltySpan] = []
     for first, end in pairwise(cuts):
-        terms = _terms_on(rulebook, first)
+        terms = rulebook.penalty_terms_on(first)
         number = (first - due_on).days
         divisor = next((s.divisor for s in reversed(terms.steps) if s.from_day <= number), None)
         if divisor is None or any(m.since <= first < m.until for m in rulebook.moratoria):
@@ -117,11 +117,3 @@ def _spans(due_on: date, since: date, until: date, rulebook: Rulebook) -> tuple[
         rate = key_rate if terms.cap_percent is None else min(terms.cap_percent, key_rate)
         spans.append((first, end - DAY, (end - first).days, divisor, rate))
     return tuple(spans)
-
-
-def _terms_on(rulebook: Rulebook, day: date) -> PenaltyTerms:
-    in_force = rulebook.penalties[0][1]
-    for since, terms in rulebook.penalties:
-        if since <= day:
-            in_force = terms
-    return in_force

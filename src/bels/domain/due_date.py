@@ -12,11 +12,7 @@ from bels.domain.terms import Period
 def due_date(period: Period, rulebook: Rulebook) -> date:
     """Give the day by which the bill of a period is to be paid."""
     first = first_day(shift(period, 1))
-    in_force = rulebook.due_days[0][1]
-    for since, day in rulebook.due_days:
-        if since <= first:
-            in_force = day
-    due = first.replace(day=in_force)
+    due = first.replace(day=rulebook.due_day_on(first))
     while rulebook.is_day_off(due):
         due += timedelta(days=1)
     return due

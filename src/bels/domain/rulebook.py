@@ -223,6 +223,14 @@ class Rulebook:
             return None
         return _on(self.key_rates, day).percent
 
+    def penalty_terms_on(self, day: date) -> PenaltyTerms:
+        """Give the terms of penalties of a day; there must be some."""
+        return _on(self.penalties, day)
+
+    def due_day_on(self, day: date) -> int:
+        """Give the day of the month by which bills are to be paid that fall due in the month of ``day``."""
+        return _on(self.due_days, day)
+
     def is_day_off(self, day: date) -> bool:
         """Say whether a day is a Saturday, a Sunday, a public holiday (ТК 112) or a transferred day off."""
         return day.weekday() >= 5 or day in self._days_off or (day.month, day.day) in _HOLIDAYS

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from bels.domain.terms import Money
+from bels.projections import words
 from bels.projections.words import GROUNDS, MODES, REGISTERS, RULES
 
 NBSP = "\u00a0"
@@ -31,7 +32,7 @@ def roubles(amount: Money) -> str:
 
 def money(amount: Money) -> str:
     """Write a sum: 1 245,05 ₽."""
-    return f"{roubles(amount)}{NBSP}₽"
+    return words.roubles(amount)
 
 
 def whole(value: int) -> str:
