@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 from hypothesis import HealthCheck, settings
 
+from bels.access.store import install_access
 from bels.embedded import embedded
 from bels.intake import Intake
 from bels.journal.journal import install
@@ -55,6 +56,7 @@ def template(postgres: str) -> str:
         await db.close()
         db = await asyncpg.connect(database_of(postgres, TEMPLATE))
         await install(db)
+        await install_access(db)
         await install_views(db)
         await db.close()
 

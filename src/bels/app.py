@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from bels.access.store import install_access
 from bels.domain.rulebook import Rulebook
 from bels.domain.terms import Settlement
 from bels.embedded import embedded, ensure_running
@@ -71,6 +72,7 @@ async def opened(settings: Settings, rulebook: Rulebook | None = None, clock: Cl
                 if version < POSTGRES_VERSION_MIN:
                     raise AppError(f"bels needs PostgreSQL {POSTGRES_VERSION_MIN} or newer, this is {version}")
                 await install(db)
+                await install_access(db)
                 stale = await install_views(db)
                 key = await sender_key(db)
             intake = Intake(pool, rulebook or shipped(PUBLISHED), clock)

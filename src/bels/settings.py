@@ -3,6 +3,7 @@
 Only the top floor (``app``, ``demo``, ``cli``) reads it; the floors below are handed plain arguments.
 """
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,10 @@ from typing import Self
 from urllib.parse import urlsplit
 
 SETTLEMENTS = ("redistribute", "in_period", "next_period")
+LOGS = ("text", "json")
+SECONDS_MAX = 600
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class SettingsError(ValueError):
@@ -24,6 +29,13 @@ class Settings:
     ``settlement`` is what a reading does to the estimated months before it; None: what the published rulebook says. Another one
     is published from the first period on that nobody has been charged for.
     ``sms_token`` is the secret that Kannel sends with every SMS, None while only this machine can send one.
+
+    ``master_key_file`` holds the key that wraps all others, ``master_key_transit`` is the URL of a key in a service that speaks
+    Vault's transit protocol; without both, a key for development is kept in ``data_dir``, which serves loopback only.
+    ``issuer`` stands in our tokens; ``oidc_issuer`` hands the identity of people to an OpenID provider, whose tokens must name
+    ``oidc_audience``. From ``trusted_proxies`` the caller's address and certificate are taken as they say it.
+    ``origins`` are the front ends that browsers may call us from. ``documents_file`` is the manifest of trusted documents.
+    ``drain_s`` is how long a server that stops still answers while it says that it is not ready.
     """
 
     database_url: str | None = None
@@ -32,6 +44,18 @@ class Settings:
     port: int = 8000
     settlement: str | None = None
     sms_token: str | None = None
+    master_key_file: Path | None = None
+    master_key_transit: str | None = None
+    issuer: str = "bels"
+    oidc_issuer: str | None = None
+    oidc_audience: str | None = None
+    trusted_proxies: tuple[Network, ...] = ()
+    origins: tuple[str, ...] = ()
+    documents_file: Path | None = None
+    metrics_token: str | None = None
+    otlp_endpoint: str | None = None
+    log: str = "text"
+    drain_s: float = 0.0
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
@@ -45,8 +69,22 @@ class Settings:
             data_dir=Path(given.get("BELS_DATA_DIR", ".bels")).expanduser().absolute(),
             host=given.get("BELS_HOST", "127.0.0.1"),
             port=_port(given.get("BELS_PORT", "8000")),
-            settlement=_settlement(given["BELS_SETTLEMENT"]) if "BELS_SETTLEMENT" in given else None,
+            settlement=_one_of("BELS_SETTLEMENT", given["BELS_SETTLEMENT"], SETTLEMENTS)
+            if "BELS_SETTLEMENT" in given
+            else None,
             sms_token=given.get("BELS_SMS_TOKEN"),
+            master_key_file=_path(given, "BELS_MASTER_KEY_FILE"),
+            master_key_transit=_url(given, "BELS_MASTER_KEY_TRANSIT"),
+            issuer=given.get("BELS_ISSUER", "bels"),
+            oidc_issuer=_url(given, "BELS_OIDC_ISSUER"),
+            oidc_audience=given.get("BELS_OIDC_AUDIENCE"),
+            trusted_proxies=_networks(given.get("BELS_TRUSTED_PROXIES", "")),
+            origins=_origins(given.get("BELS_ORIGINS", "")),
+            documents_file=_path(given, "BELS_DOCUMENTS"),
+            metrics_token=given.get("BELS_METRICS_TOKEN"),
+            otlp_endpoint=_url(given, "BELS_OTLP_ENDPOINT"),
+            log=_one_of("BELS_LOG", given.get("BELS_LOG", "text"), LOGS),
+            drain_s=_seconds("BELS_DRAIN_S", given.get("BELS_DRAIN_S", "0")),
         )
 
 
@@ -70,7 +108,42 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _settlement(text: str) -> str:
-    if text not in SETTLEMENTS:
-        raise SettingsError(f"BELS_SETTLEMENT must be one of {', '.join(SETTLEMENTS)}, not {text!r}")
+def _one_of(name: str, text: str, values: tuple[str, ...]) -> str:
+    if text not in values:
+        raise SettingsError(f"{name} must be one of {', '.join(values)}, not {text!r}")
     return text
+
+
+def _path(given: Mapping[str, str], name: str) -> Path | None:
+    return Path(given[name]).expanduser().absolute() if name in given else None
+
+
+def _url(given: Mapping[str, str], name: str) -> str | None:
+    if name not in given:
+        return None
+    url = urlsplit(given[name])
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise SettingsError(f"{name} must be a URL: https://host/path")
+    return given[name].rstrip("/")
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    try:
+        return tuple(ipaddress.ip_network(each, strict=False) for each in text.replace(",", " ").split())
+    except ValueError as error:
+        raise SettingsError(f"BELS_TRUSTED_PROXIES must list addresses or networks (10.0.0.0/8): {error}") from None
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(text.replace(",", " ").split())
+    for each in origins:
+        url = urlsplit(each)
+        if url.scheme not in ("http", "https") or not url.hostname or each != f"{url.scheme}://{url.netloc}":
+            raise SettingsError(f"BELS_ORIGINS must list origins such as https://lk.example.ru, not {each!r}")
+    return origins
+
+
+def _seconds(name: str, text: str) -> float:
+    if not (text.isascii() and text.isdigit() and int(text) <= SECONDS_MAX):
+        raise SettingsError(f"{name} must be whole seconds from 0 to {SECONDS_MAX}, not {text!r}")
+    return float(text)

@@ -1,30 +1,166 @@
-"""Who asks. Until identity comes, the server listens on loopback only and the caller is the developer at this machine."""
+"""Who asks: a kind, the rights that a credential brings, the channel that it is, and the accounts it sees."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Flag, StrEnum, auto
 from hashlib import blake2b
 
-from bels.domain.terms import Channel, Role
+from bels.domain.terms import Channel, Period, Role
+
+
+class Kind(StrEnum):
+    """The kinds of callers."""
+
+    ANONYMOUS = "ANONYMOUS"
+    """No credential: what is public."""
+    CONSUMER = "CONSUMER"
+    """A person with a cabinet; sees the accounts that are linked to it."""
+    LINK = "LINK"
+    """Whoever holds a one-task link: one account, one task, once."""
+    PARTNER = "PARTNER"
+    """A bank or a payment app."""
+    GATEWAY = "GATEWAY"
+    """SMS, voice, mail, a bot: its credential is its channel."""
+    OPERATOR = "OPERATOR"
+    INSPECTOR = "INSPECTOR"
+    AUDITOR = "AUDITOR"
+    """Reads everything but personal data, and changes nothing."""
+    ADMINISTRATOR = "ADMINISTRATOR"
+    """Gives and takes credentials and keys; sees no account."""
+    LOCAL = "LOCAL"
+    """The developer at this machine, where ``bels serve --local`` was asked for: everything."""
+
+
+STAFF = frozenset({Kind.OPERATOR, Kind.INSPECTOR, Kind.AUDITOR, Kind.ADMINISTRATOR})
+"""Whose every read is recorded."""
+
+
+class Right(Flag):
+    """What a credential brings. The table in ``rights.txt`` says which of them each field of the schema asks for."""
+
+    ANONYMOUS = auto()
+    """Everybody has it."""
+    CONSUMER = auto()
+    LINK_READING = auto()
+    LINK_BILL = auto()
+    PARTNER_READINGS = auto()
+    """Scope ``readings:write``."""
+    PARTNER_PAYMENTS = auto()
+    """Scope ``payments:write``."""
+    PARTNER_REGISTERS = auto()
+    """Scope ``registers:read``."""
+    GATEWAY = auto()
+    OPERATOR = auto()
+    """Accounts, readings, the work lists."""
+    OPERATOR_MONEY = auto()
+    """Grant ``money``: refunds, reversals, moves."""
+    OPERATOR_RULES = auto()
+    """Grant ``rules``: publishing tariffs, closing periods."""
+    OPERATOR_PEOPLE = auto()
+    """Grant ``people``: personal data, forgotten passwords, cabinets."""
+    INSPECTOR = auto()
+    AUDITOR = auto()
+    ADMINISTRATOR = auto()
+
+
+SCOPES = {
+    "readings:write": Right.PARTNER_READINGS,
+    "payments:write": Right.PARTNER_PAYMENTS,
+    "registers:read": Right.PARTNER_REGISTERS,
+}
+"""What a partner may be given, as it stands in its token."""
+
+GRANTS = {"money": Right.OPERATOR_MONEY, "rules": Right.OPERATOR_RULES, "people": Right.OPERATOR_PEOPLE}
+"""What an operator may be given beside the daily work."""
+
+TASKS = {"reading": Right.LINK_READING, "bill": Right.LINK_BILL}
+"""What a one-task link may be for."""
+
+EVERYTHING = ~Right(0)
+
+_OF_KIND = {
+    Kind.CONSUMER: Right.CONSUMER,
+    Kind.GATEWAY: Right.GATEWAY,
+    Kind.OPERATOR: Right.OPERATOR,
+    Kind.INSPECTOR: Right.INSPECTOR,
+    Kind.AUDITOR: Right.AUDITOR,
+    Kind.ADMINISTRATOR: Right.ADMINISTRATOR,
+}
+
+
+def rights_of(kind: Kind, given: tuple[str, ...] = ()) -> Right:
+    """Give the rights of a kind with these scopes, grants or tasks; a word that is none of its kind gives nothing."""
+    words = {Kind.PARTNER: SCOPES, Kind.OPERATOR: GRANTS, Kind.LINK: TASKS}.get(kind, {})
+    found = Right.ANONYMOUS | _OF_KIND.get(kind, Right(0))
+    for word in given:
+        found |= words.get(word, Right(0))
+    return EVERYTHING if kind is Kind.LOCAL else found
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """From where on an account is seen: entries after ``entry``, periods from ``period`` on (None: all).
+
+    Whoever takes a flat over sees nothing of what was before: not a reading, a bill, a payment or a name.
+    """
+
+    entry: int = 0
+    period: Period | None = None
+
+
+WHOLE = Sight()
+
+ROLES = {
+    Kind.CONSUMER: Role.CONSUMER,
+    Kind.LINK: Role.CONSUMER,
+    Kind.GATEWAY: Role.CONSUMER,
+    Kind.PARTNER: Role.AGENT,
+    Kind.OPERATOR: Role.OPERATOR,
+    Kind.INSPECTOR: Role.INSPECTOR,
+}
+"""In which role the domain meets a caller; auditors and administrators never come that far."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who speaks: the channel that the credential is, the actor's name without personal data, and the role."""
+    """Who speaks: the channel that the credential is, the actor's name without personal data, and what it may.
 
+    ``sights`` are the accounts it sees; None where its task needs every account. ``session`` names what can be revoked
+    (a session, a client), "" where nothing can. ``expires_at`` is when its token ends, in seconds of the epoch.
+    """
+
+    kind: Kind
+    subject: str
+    rights: Right
     channel: Channel
     actor: str
-    role: Role
+    sights: Mapping[str, Sight] | None = field(default=None, hash=False)
+    session: str = ""
+    expires_at: float | None = None
 
+    def sight(self, account: str) -> Sight | None:
+        """Say from where on it sees an account; None where it does not, which is told as if there were none."""
+        return WHOLE if self.sights is None else self.sights.get(account)
+
+    def message_id(self, key: str) -> str:
+        """Name a message for ever: the same key of another credential is another message."""
+        return key if self.kind is Kind.LOCAL else f"{self.subject}/{key}"
+
+
+ANONYMOUS = Caller(Kind.ANONYMOUS, "", Right.ANONYMOUS, Channel.WEB, "anonymous", {})
+
+LOCAL = Caller(Kind.LOCAL, "local", EVERYTHING, Channel.WEB, "local:consumer")
+"""The developer at this machine: every operation is allowed, each under the role that it belongs to."""
 
 LOCAL_CALLERS: dict[Role, Caller] = {
-    Role.CONSUMER: Caller(Channel.WEB, "local:consumer", Role.CONSUMER),
-    Role.AGENT: Caller(Channel.BANK, "local:agent", Role.AGENT),
-    Role.OPERATOR: Caller(Channel.OFFICE, "local:operator", Role.OPERATOR),
-    Role.INSPECTOR: Caller(Channel.INSPECTOR, "local:inspector", Role.INSPECTOR),
-    Role.SYSTEM: Caller(Channel.CLOSING, "local:operator", Role.SYSTEM),
+    Role.CONSUMER: LOCAL,
+    Role.AGENT: Caller(Kind.LOCAL, "local", EVERYTHING, Channel.BANK, "local:agent"),
+    Role.OPERATOR: Caller(Kind.LOCAL, "local", EVERYTHING, Channel.OFFICE, "local:operator"),
+    Role.INSPECTOR: Caller(Kind.LOCAL, "local", EVERYTHING, Channel.INSPECTOR, "local:inspector"),
+    Role.SYSTEM: Caller(Kind.LOCAL, "local", EVERYTHING, Channel.CLOSING, "local:operator"),
 }
-"""On loopback every operation is allowed, each under the role that it belongs to."""
 
 SENDER_DIGEST_SIZE = 16
 

@@ -50,7 +50,7 @@ def _reading(info: Info, given: inputs.SubmitReadingInput) -> Message:
     app = info.context.app
     caller = app.caller(Role.CONSUMER)
     values = texts(given.values)
-    command = SubmitReading(app.intake.clock(), values, caller.role, given.taken_at, given.meter)
+    command = SubmitReading(app.intake.clock(), values, Role.CONSUMER, given.taken_at, given.meter)
     raw = raw_of(("submitReading", given.account, values, given.taken_at, given.meter))
     return Message(caller.channel, key_of(given.idempotency_key), caller.actor, given.account, command, raw)
 

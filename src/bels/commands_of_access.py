@@ -1,0 +1,1 @@
+"""The commands that give and take credentials and keys: `bels user`, `bels client`, `bels key`."""

@@ -1,0 +1,1 @@
+"""What an operator of the servers sees: logs, metrics, traces. Never anything personal."""
