@@ -23,12 +23,12 @@ help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 run: $(READY)  ## Serve the demonstration town on http://127.0.0.1:8000 (BELS_PORT)
-	@$(BIN)/bels serve --demo $(ARGS)
+	@$(BIN)/bels serve --demo --local $(ARGS)
 
 test: $(READY) peers  ## Run the tests (ARGS="-k name" for some of them)
 	@$(BIN)/python -m pytest $(ARGS)
 
-peers:  ## Install the gateways that the tests talk to, if this user may
+peers:  ## Install the gateways and clients that the tests talk to, if this user may
 	@sh deploy/peers.sh
 
 check: $(READY)  ## Check format, lint, types, floors and the schema file
@@ -59,7 +59,7 @@ lock: | $(READY)  ## Pin every dependency again, with hashes (ARGS=--upgrade for
 setup: $(READY)  ## Set up .venv only
 
 clean:  ## Remove what was made, except the data in .bels
-	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-peers tests/peers/graphql/node_modules dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is removed first and written last: a set-up that was interrupted is done again from nothing,

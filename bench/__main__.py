@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import json
 import subprocess
 import sys
 import tempfile
@@ -15,16 +14,18 @@ from statistics import median
 import asyncpg
 
 from bels.embedded import embedded
+from bels.settings import Settings
 from bench import bill as bills
+from bench import attack as attacks
 from bench import closing, ours, registers, traffic
+from bench import price as prices
 from bench.copy import limit_of_tables
 from bench.load import Report
 from bench.report import Figure, table
-from bench.servers import ROOT, environment, free_port, fresh_database, server
+from bench.servers import ROOT, environment, free_port, fresh_database, load, server
 
 CONNECTIONS = 64
 BATCH_CONNECTIONS = 2
-LOAD_WAIT_S = 120
 COMMAND_WAIT_S = 600
 IMPORT_ACCOUNTS = 3_000
 IMPORT_MONTHS = 12
@@ -124,6 +125,20 @@ def bill(ground: Ground) -> list[Figure]:
     return bills.bill(ground.url, ground.rounds)
 
 
+def price(ground: Ground) -> list[Figure]:
+    """One reading a request, without a token and with one, in turns."""
+    if not ground.has_bels:
+        return [Figure("price", "requests/s", None, least=prices.LEAST)]
+    return prices.price(ground.url, ground.rounds, ground.seconds)
+
+
+def attack(ground: Ground) -> list[Figure]:
+    """Hostile requests, one by one and beside honest clients."""
+    if not ground.has_bels:
+        return [Figure("attack", "worst ms", None, most=1.0)]
+    return attacks.attack(ground.url, ground.rounds, ground.seconds)
+
+
 def _command(arguments: list[str], url: str) -> float:
     """Run a command of bels to its end; the seconds it took."""
     began = time.perf_counter()
@@ -157,6 +172,8 @@ BENCHMARKS: dict[str, Callable[[Ground], list[Figure]]] = {
     "rebuild": rebuild,
     "closing": close,
     "bill": bill,
+    "price": price,
+    "attack": attack,
 }
 
 
@@ -165,37 +182,15 @@ def _run_peer(ground: Ground, switches: tuple[str, ...]) -> Report:
     port = free_port()
     command = [sys.executable, "-m", "bench.peer", "--database-url", url, "--port", str(port)]
     with server([*command, *switches, "--seed", str(traffic.ACCOUNTS)], port, {}):
-        return _load(port, "submitReading", CONNECTIONS, ground.seconds)
+        return load(port, "submitReading", CONNECTIONS, ground.seconds)
 
 
 def _run_bels(ground: Ground, mutation: str, connections: int) -> Report:
     url = asyncio.run(fresh_database(ground.url, "bench_bels"))
     port = free_port()
-    ours.seed(url, traffic.households())
+    ours.seed(Settings(database_url=url), traffic.households())
     with server(ours.serve(port), port, {"BELS_DATABASE_URL": url}):
-        return _load(port, mutation, connections, ground.seconds)
-
-
-def _load(port: int, mutation: str, connections: int, seconds: float) -> Report:
-    """Load a server from another process.
-
-    :raises RuntimeError: an answer was an error: then the rate means nothing.
-    """
-    command = [sys.executable, "-m", "bench.load", "--url", f"http://127.0.0.1:{port}/graphql", "--traffic", mutation]
-    done = subprocess.run(
-        [*command, "--connections", str(connections), "--seconds", str(seconds)],
-        env=environment({}),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=LOAD_WAIT_S,
-        check=True,
-    )
-    report = Report(**json.loads(done.stdout))
-    print(f"  {mutation} on port {port}: {report}", file=sys.stderr, flush=True)
-    if report.errors or not report.requests:
-        raise RuntimeError(f"{report.errors} errors in {report.requests} answers of {mutation}: {report.first_error}")
-    return report
+        return load(port, mutation, connections, ground.seconds)
 
 
 def _limit(ground: Ground, database: str, tables: tuple[str, ...], counted: str) -> float:

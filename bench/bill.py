@@ -13,9 +13,10 @@ from typing import Any
 from graphql import build_schema, get_named_type, is_leaf_type, is_object_type
 
 from bels.api.schema import sdl
-from bels.app import opened
+from bels.app import door_of, opened
 from bels.domain.periods import shift
 from bels.domain.terms import Period
+from bels.observing.health import Readiness
 from bels.routes import asgi
 from bels.settings import Settings
 from bench import history, ours
@@ -116,7 +117,7 @@ async def _in_process(url: str) -> tuple[float, float]:
     """Call the application itself: from the request's first byte to the answer's last, without HTTP and sockets."""
     taken: list[float] = []
     async with opened(Settings(database_url=url)) as bels:
-        app = asgi(bels)
+        app = asgi(bels, await door_of(bels, local=True), Readiness(bels.pool))
         bodies = _bodies()
         for i in range(WARM_UP + ASKED):
             scope, receive, send, said = _request(next(bodies))

@@ -1,6 +1,6 @@
 """A light load generator: N connections that ask, wait for the answer and ask again.
 
-It shares the machine with the server and PostgreSQL, so it does as little as it can: bodies are one ``%``, answers are
+It shares the machine with the server and PostgreSQL, so it does as little as it can: requests are two ``%``, answers are
 found by their length and judged by two searches in their bytes. Its own CPU time is part of its report.
 """
 
@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -23,8 +24,11 @@ from bench import traffic
 DRAIN_WAIT_S = 30.0
 CONNECT_WAIT_S = 10.0
 
-Bodies = Callable[[int, int], Iterator[bytes]]
-"""Give the bodies of connection ``i`` of ``n``."""
+EXPECTED = {"submitReading": "ReadingAccepted", "submitReadings": "ReadingAccepted", "account": '"estimation"'}
+"""What an answer to each kind of traffic has."""
+
+Requests = Callable[[int, int], Iterator[traffic.Request]]
+"""Give the requests of connection ``i`` of ``n``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +72,8 @@ class _Run:
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, run: _Run, bodies: Iterator[bytes]) -> None:
-        self.run, self.bodies = run, bodies
+    def __init__(self, run: _Run, requests: Iterator[traffic.Request]) -> None:
+        self.run, self.requests = run, requests
         self.received = b""
         self.asked_at = 0.0
         self.waiting = False
@@ -79,10 +83,10 @@ class _Connection(asyncio.Protocol):
         self.transport = cast(asyncio.WriteTransport, transport)
 
     def ask(self) -> None:
-        body = next(self.bodies)
+        lines, body = next(self.requests)
         self.waiting = True
         self.asked_at = time.perf_counter()
-        self.transport.write(b"%b%d\r\n\r\n%b" % (self.run.head, len(body), body))
+        self.transport.write(b"%b%bcontent-length: %d\r\n\r\n%b" % (self.run.head, lines, len(body), body))
 
     def data_received(self, data: bytes) -> None:
         if self.received:
@@ -126,7 +130,7 @@ class _Connection(asyncio.Protocol):
 
 def load(
     url: str,
-    bodies: Bodies,
+    requests: Requests,
     *,
     expect: str,
     rows: int = 1,
@@ -137,12 +141,12 @@ def load(
 ) -> Report:
     """Ask for this long and report; an answer that has not ``expect`` exactly ``rows`` times, or has errors, is an error."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_load(url, bodies, expect, rows, connections, seconds, warm_up_s, headers))
+        return runner.run(_load(url, requests, expect, rows, connections, seconds, warm_up_s, headers))
 
 
 async def _load(
     url: str,
-    bodies: Bodies,
+    requests: Requests,
     expect: str,
     rows: int,
     connections: int,
@@ -157,14 +161,14 @@ async def _load(
         "content-type: application/json",
         "accept: application/json",
         *headers,
-        "content-length: ",
+        "",
     )
     run = _Run("\r\n".join(lines).encode(), expect.encode(), rows)
     loop = asyncio.get_running_loop()
     made = []
     for i in range(connections):
         opening = loop.create_connection(
-            partial(_Connection, run, bodies(i, connections)), place.hostname or "127.0.0.1", place.port or 80
+            partial(_Connection, run, requests(i, connections)), place.hostname or "127.0.0.1", place.port or 80
         )
         made.append((await asyncio.wait_for(opening, CONNECT_WAIT_S))[1])
     run.busy = connections
@@ -218,25 +222,29 @@ def main() -> None:
     """Load a GraphQL server and print what it showed as JSON."""
     parser = argparse.ArgumentParser(prog="python -m bench.load", description=main.__doc__)
     parser.add_argument("--url", required=True, help="http://127.0.0.1:PORT/graphql")
-    parser.add_argument("--traffic", choices=("submitReading", "submitReadings"), default="submitReading")
-    parser.add_argument("--expect", default="ReadingAccepted", help="what an answer has, once for every reading")
+    parser.add_argument("--traffic", choices=tuple(EXPECTED), default="submitReading")
+    parser.add_argument("--expect", help="what an answer has, once for every reading or account")
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--warm-up", type=float, default=2.0, metavar="SECONDS")
     parser.add_argument("--accounts", type=int, default=traffic.ACCOUNTS)
     parser.add_argument("--rows", type=int, default=traffic.ROWS_PER_CALL, help="readings in a call of submitReadings")
     parser.add_argument("--header", action="append", default=[], metavar="'NAME: VALUE'")
+    parser.add_argument("--bearers", metavar="FILE", help="JSON: the tokens that submit for each account, in turns")
     given = parser.parse_args()
+    bearers = None
+    if given.bearers is not None:
+        bearers = {int(account): tokens for account, tokens in json.loads(Path(given.bearers).read_bytes()).items()}
     many = given.traffic == "submitReadings"
-    bodies = (
-        partial(traffic.submit_readings, accounts=given.accounts, rows=given.rows)
-        if many
-        else partial(traffic.submit_reading, accounts=given.accounts)
-    )
+    requests: dict[str, Requests] = {
+        "submitReading": partial(traffic.submit_reading, accounts=given.accounts, bearers=bearers),
+        "submitReadings": partial(traffic.submit_readings, accounts=given.accounts, rows=given.rows),
+        "account": partial(traffic.account, accounts=given.accounts, bearers=bearers),
+    }
     report = load(
         given.url,
-        bodies,
-        expect=given.expect,
+        requests[given.traffic],
+        expect=given.expect or EXPECTED[given.traffic],
         rows=given.rows if many else 1,
         connections=given.connections,
         seconds=given.seconds,

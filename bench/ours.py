@@ -16,16 +16,16 @@ VIEWS = ("reading", "estimation", "overview", "usage", "recalculation", "ledger"
 TABLES = ("message", "journal", *VIEWS)
 
 
-def serve(port: int) -> list[str]:
-    """Serve the API. BELS_DATABASE_URL is in the environment."""
-    return [sys.executable, "-m", "bels", "serve", "--port", str(port)]
+def serve(port: int, *, local: bool = True) -> list[str]:
+    """Serve the API, to anybody at this machine or to nobody without a token. BELS_DATABASE_URL is in the environment."""
+    return [sys.executable, "-m", "bels", "serve", *(["--local"] if local else []), "--port", str(port)]
 
 
-def seed(url: str, opened_households: list[Household]) -> None:
+def seed(settings: Settings, opened_households: list[Household]) -> None:
     """Open the households in an empty supplier."""
 
     async def run() -> None:
-        async with opened(Settings(database_url=url)) as bels:
+        async with opened(settings) as bels:
             for i in range(0, len(opened_households), 500):
                 await bels.intake.handle([message for h in opened_households[i : i + 500] for message in _messages(h)])
 

@@ -2,9 +2,10 @@
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import cycle
 
 ACCOUNTS = 2_000
 FIRST_ACCOUNT = 1_000_001
@@ -37,6 +38,21 @@ mutation SubmitReadings($input: SubmitReadingsInput!) {
   }
 }"""
 
+ACCOUNT = """\
+query Account($number: String!) {
+  account(number: $number) {
+    number
+    estimation { mode missedInARow }
+    submission { may until registers { register minimum maximum } }
+  }
+}"""
+
+Request = tuple[bytes, bytes]
+"""The header lines that are this request's own, each with its end, and the body."""
+
+Bearers = Mapping[int, Sequence[str]]
+"""The tokens of whoever submits for an account; they come in turns."""
+
 
 @dataclass(frozen=True, slots=True)
 class Household:
@@ -58,8 +74,10 @@ def households(count: int = ACCOUNTS, now: datetime | None = None) -> list[House
     ]
 
 
-def submit_reading(connection: int, connections: int, accounts: int = ACCOUNTS) -> Iterator[bytes]:
-    """Give the bodies of one connection for ever: a random account of its share, a value above its last one.
+def submit_reading(
+    connection: int, connections: int, accounts: int = ACCOUNTS, bearers: Bearers | None = None
+) -> Iterator[Request]:
+    """Give the requests of one connection for ever: a random account of its share, a value above its last one.
 
     Every connection has its own share of the accounts, so that a household never overtakes itself, which would be
     refused as a reading below the previous one.
@@ -70,18 +88,31 @@ def submit_reading(connection: int, connections: int, accounts: int = ACCOUNTS) 
     before = b'{"query":%b,"operationName":"SubmitReading","variables":{"input":{"account":"' % _text(SUBMIT_READING)
     middle = b'","idempotencyKey":"k-%d-' % connection
     body = before + b"%d" + middle + b'%d","values":[{"register":"TOTAL","value":"%d"}]}}}'
+    lines = _lines(numbers, bearers)
     sent = 0
     while True:
         account = chance.choice(numbers)
         values[account] += chance.randint(1, STEP_KWH_MAX)
         sent += 1
-        yield body % (account, sent, values[account])
+        yield next(lines[account]), body % (account, sent, values[account])
+
+
+def account(
+    connection: int, connections: int, accounts: int = ACCOUNTS, bearers: Bearers | None = None
+) -> Iterator[Request]:
+    """Give the requests of one connection for ever: what a front end shows of a random account of its share."""
+    chance, numbers = random.Random(connection), list(_share(connection, connections, accounts))
+    body = b'{"query":%b,"operationName":"Account","variables":{"number":"%%d"}}' % _text(ACCOUNT)
+    lines = _lines(numbers, bearers)
+    while True:
+        number = chance.choice(numbers)
+        yield next(lines[number]), body % number
 
 
 def submit_readings(
     connection: int, connections: int, accounts: int = ACCOUNTS, rows: int = ROWS_PER_CALL
-) -> Iterator[bytes]:
-    """Give the bodies of one connection for ever, ``rows`` readings each; an account is met again only by a higher value."""
+) -> Iterator[Request]:
+    """Give the requests of one connection for ever, ``rows`` readings each; an account is met again only by a higher value."""
     chance, values = random.Random(connection), _share(connection, connections, accounts)
     numbers = list(values)
     before = b'{"query":%b,"operationName":"SubmitReadings","variables":{"input":{"rows":[' % _text(SUBMIT_READINGS)
@@ -95,12 +126,19 @@ def submit_readings(
             values[account] += chance.randint(1, STEP_KWH_MAX)
             sent += 1
             parts.append(row % (account, connection, sent, values[account]))
-        yield before + b",".join(parts) + b"]}}}"
+        yield b"", before + b",".join(parts) + b"]}}}"
 
 
 def _share(connection: int, connections: int, accounts: int) -> dict[int, int]:
     """Give the accounts of one connection, each with its last value."""
     return dict.fromkeys(range(FIRST_ACCOUNT + connection, FIRST_ACCOUNT + accounts, connections), INITIAL_VALUE)
+
+
+def _lines(accounts: Sequence[int], bearers: Bearers | None) -> dict[int, Iterator[bytes]]:
+    return {
+        each: cycle([b"authorization: Bearer %b\r\n" % token.encode() for token in bearers[each]] if bearers else [b""])
+        for each in accounts
+    }
 
 
 def _text(document: str) -> bytes:

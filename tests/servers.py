@@ -58,7 +58,7 @@ def start(environment: dict[str, str], port: int | None = None, *more: str) -> S
     :raises RuntimeError: it ended, or did not answer in time.
     """
     port = port or free_port()
-    command = [sys.executable, "-m", "bels", "serve", "--port", str(port), *more]
+    command = [sys.executable, "-m", "bels", "serve", "--local", "--port", str(port), *more]
     process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, cwd=ROOT)
     url = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + START_WAIT_S

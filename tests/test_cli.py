@@ -22,8 +22,9 @@ from bels.embedded import postmaster_pid
 from bels.serving import ListenError, bound
 from tests.command import BELS, bels, environment, fetch, views
 from tests.conftest import new_supplier
+from tests.servers import free_port
 
-COMMANDS = ("serve", "install", "import", "close", "statement", "bill", "rulebook", "rebuild", "demo", "schema")
+COMMANDS = ("serve", "install", "import", "close", "statement", "bill", "rulebook", "user", "client", "key", "rebuild", "demo", "schema")
 ACCOUNTS = """\
 account,opened_on,locality,stove,rooms,residents,meter,capacity,registers,initial
 1000101,2024-03-22,urban,gas,2,3,M1,5,half_peak|night|peak,14124|13047|5795
@@ -324,9 +325,20 @@ def test_long_work_shows_a_bar_on_a_terminal(database: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
-def test_bels_listens_on_this_machine_only(host: str) -> None:
-    with pytest.raises(ListenError, match="it does not yet know who is asking"):
-        bound(host, 8000)
+def test_without_a_master_key_bels_listens_on_this_machine_only(host: str) -> None:
+    with pytest.raises(ListenError, match="without a master key.*bels key new FILE"):
+        bound(host, 8000, local=False, has_master_key=False)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
+def test_what_is_open_to_the_developer_is_open_on_this_machine_only(host: str) -> None:
+    with pytest.raises(ListenError, match="--local opens everything"):
+        bound(host, 8000, local=True, has_master_key=True)
+
+
+def test_with_a_master_key_bels_listens_on_any_address() -> None:
+    with bound("0.0.0.0", free_port(), local=False, has_master_key=True) as listening:
+        assert listening.getsockname()[0] == "0.0.0.0"
 
 
 def test_a_port_that_is_taken_is_named() -> None:
@@ -334,13 +346,13 @@ def test_a_port_that_is_taken_is_named() -> None:
         socket.create_server(("127.0.0.1", 0)) as other,
         pytest.raises(ListenError, match="choose another with --port"),
     ):
-        bound("127.0.0.1", other.getsockname()[1])
+        bound("127.0.0.1", other.getsockname()[1], local=True, has_master_key=False)
 
 
 def test_serve_loads_the_town_says_what_to_try_and_stops_in_good_order(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command: list[str | Path] = [BELS, "serve", "--demo", "--port", str(port)]
+    command: list[str | Path] = [BELS, "serve", "--demo", "--local", "--port", str(port)]
     env = environment(data_dir=tmp_path / "data")
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as serving:
         assert serving.stdout is not None

@@ -5,18 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 
 import asyncpg
 
+from bels.access.door import Door, opened_door
+from bels.access.master_key import MasterKeyError, opened_master_key
+from bels.access.oidc import Oidc
 from bels.access.store import install_access
+from bels.access.vault import Vault
 from bels.domain.rulebook import Rulebook
 from bels.domain.terms import Settlement
 from bels.embedded import embedded, ensure_running
 from bels.intake import Clock, Intake, utc_now
-from bels.journal.journal import install, sender_key
+from bels.journal.journal import install
 from bels.journal.write import SESSION
+from bels.observing.batches import within
+from bels.observing.tracing import Tracing, tracing_to
 from bels.projections.project import install_views
 from bels.publishing import install_rulebook, publish_settlement
 from bels.rulebooks.shipped import PUBLISHED, shipped
@@ -37,14 +44,15 @@ class AppError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Bels:
-    """An open supplier: its database, the one way in, the views that are not told yet, the key of senders' digests."""
+    """An open supplier: its database, the one way in, the views that are not told yet, the keys of what is personal."""
 
     url: str
     settings: Settings
     pool: asyncpg.Pool
     intake: Intake
     stale: tuple[str, ...]
-    sender_key: bytes
+    vault: Vault
+    tracing: Tracing | None
 
 
 @contextmanager
@@ -66,7 +74,7 @@ async def opened(settings: Settings, rulebook: Rulebook | None = None, clock: Cl
     :raises AppError: the database cannot be used.
     """
     with database(settings) as url:
-        async with _pool(url) as pool:
+        async with _traced(settings) as tracing, _pool(url, tracing) as pool:
             async with pool.acquire() as db:
                 version = int(await db.fetchval("SHOW server_version_num")) // 10_000
                 if version < POSTGRES_VERSION_MIN:
@@ -74,12 +82,51 @@ async def opened(settings: Settings, rulebook: Rulebook | None = None, clock: Cl
                 await install(db)
                 await install_access(db)
                 stale = await install_views(db)
-                key = await sender_key(db)
             intake = Intake(pool, rulebook or shipped(PUBLISHED), clock)
-            async with intake.running(), _looked_after(settings):
+            if tracing is not None:
+                intake.work = within(tracing.around, intake.work)
+            async with _vault(settings, pool) as vault, intake.running(), _looked_after(settings):
                 if rulebook is None and not stale:
                     await install_rulebook(pool, intake)
-                yield Bels(url, settings, pool, intake, stale, key)
+                yield Bels(url, settings, pool, intake, stale, vault, tracing)
+
+
+@asynccontextmanager
+async def _vault(settings: Settings, pool: asyncpg.Pool) -> AsyncIterator[Vault]:
+    """Open the vault; its keys are read when something asks for them, so that a closing needs no master key."""
+    opening = opened_master_key(
+        settings.master_key_file, settings.master_key_transit, settings.master_key_token_file, settings.data_dir
+    )
+    async with AsyncExitStack() as stack:
+        try:
+            master = await stack.enter_async_context(opening)
+        except MasterKeyError as error:
+            raise AppError(str(error)) from error
+        yield Vault(pool, master)
+
+
+async def door_of(bels: Bels, *, local: bool) -> Door:
+    """Put the door of a serving process together.
+
+    :raises AppError: the master key is another one, or the OpenID provider's settings are incomplete.
+    """
+    settings = bels.settings
+    try:
+        oidc = None
+        if settings.oidc_issuer is not None:
+            oidc = Oidc(settings.oidc_issuer, settings.oidc_audience or "", clock=bels.intake.clock)
+        return await opened_door(
+            bels.pool,
+            bels.vault,
+            url=bels.url,
+            issuer=settings.issuer,
+            local=local,
+            trusted_proxies=settings.trusted_proxies,
+            oidc=oidc,
+            clock=bels.intake.clock,
+        )
+    except (MasterKeyError, ValueError) as error:
+        raise AppError(str(error)) from error
 
 
 async def settle_as_asked(bels: Bels) -> None:
@@ -92,7 +139,17 @@ async def settle_as_asked(bels: Bels) -> None:
 
 
 @asynccontextmanager
-async def _pool(url: str) -> AsyncIterator[asyncpg.Pool]:
+async def _traced(settings: Settings) -> AsyncIterator[Tracing | None]:
+    tracing = tracing_to(settings.otlp_endpoint, metadata.version("bels"))
+    try:
+        yield tracing
+    finally:
+        if tracing is not None:
+            await tracing.close()
+
+
+@asynccontextmanager
+async def _pool(url: str, tracing: Tracing | None) -> AsyncIterator[asyncpg.Pool]:
     try:
         pool = await asyncpg.create_pool(
             url,
@@ -100,6 +157,7 @@ async def _pool(url: str) -> AsyncIterator[asyncpg.Pool]:
             max_size=CONNECTIONS_MAX,
             timeout=CONNECT_WAIT_S,
             command_timeout=STATEMENT_WAIT_S,
+            init=tracing.watch if tracing is not None else None,
             server_settings={"application_name": "bels", **SESSION},
         )
     except (OSError, asyncpg.PostgresError) as error:

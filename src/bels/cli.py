@@ -25,6 +25,8 @@ from bels.command import (
     settings_given,
     text_of,
 )
+from bels.commands_of_access import add_client, add_user
+from bels.commands_of_keys import add_key
 from bels.commands_of_money import add_bill, add_rulebook, add_statement, publish_text
 from bels.demo import load as demo
 from bels.domain.periods import over_at, period
@@ -32,6 +34,7 @@ from bels.domain.terms import Period
 from bels.embedded import EmbeddedPostgresError
 from bels.import_files import ACCOUNT_COLUMNS, READING_COLUMNS, ImportFileError
 from bels.intake import TryLater, utc_now
+from bels.observing.logs import set_up_logging
 from bels.progress import progress
 from bels.projections import overview
 from bels.publishing import publish_demonstration
@@ -114,6 +117,9 @@ def _parser() -> argparse.ArgumentParser:
     serve = command("serve", "Serve GraphQL and the channels on this machine", _serve)
     serve.add_argument("--host", help="loopback address to listen on (default BELS_HOST or 127.0.0.1)")
     serve.add_argument("--port", type=_whole(1, 65_535), help="port to listen on (default BELS_PORT or 8000)")
+    serve.add_argument(
+        "--local", action="store_true", help="loopback only: whoever asks without a credential may do everything"
+    )
     serve.add_argument("--demo", action="store_true", help="load the demonstration town first if there are no accounts")
     command("install", "Make or upgrade the database", _install)
     imported = command("import", "Import accounts and readings from CSV files", _import, IMPORT_HELP)
@@ -139,6 +145,9 @@ def _parser() -> argparse.ArgumentParser:
     add_statement(command)
     add_bill(command, _period)
     add_rulebook(command)
+    add_user(command)
+    add_client(command)
+    add_key(command)
     command("rebuild", "Tell all views again from the journal, while bels serves", _rebuild)
     town = command("demo", "Load the demonstration town into an empty database", _demo)
     town.add_argument(
@@ -176,9 +185,11 @@ def _must_be_over(period: Period) -> None:
 
 def _serve(arguments: argparse.Namespace) -> int:
     settings = settings_given()
+    set_up_logging("json" if settings.log == "json" else "text", sys.stderr)
     settings = replace(settings, host=arguments.host or settings.host, port=arguments.port or settings.port)
     try:
-        listening = serving.bound(settings.host, settings.port)
+        has_key = settings.master_key_file is not None or settings.master_key_transit is not None
+        listening = serving.bound(settings.host, settings.port, local=arguments.local, has_master_key=has_key)
     except serving.ListenError as error:
         raise CliError(str(error)) from error
 
@@ -187,7 +198,9 @@ def _serve(arguments: argparse.Namespace) -> int:
             await settle_as_asked(bels)
             if arguments.demo:
                 print((await demo.load(bels, demo.ACCOUNTS, demo.MONTHS, demo.SEED)).said, flush=True)
-            await serving.serve(bels, listening, lambda url: print(serving.greeting(url), flush=True))
+            await serving.serve(
+                bels, listening, lambda url: print(serving.greeting(url), flush=True), local=arguments.local
+            )
         return DONE
 
     with listening:

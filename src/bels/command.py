@@ -24,7 +24,9 @@ ENVIRONMENT = """\
 environment:
   BELS_DATA_DIR      folder of the PostgreSQL that comes with bels (default .bels)
   BELS_DATABASE_URL  another PostgreSQL >= 15 instead: postgresql://user@host/database
-  BELS_HOST, BELS_PORT, BELS_SETTLEMENT
+  BELS_MASTER_KEY_FILE    the key that wraps all keys of what is personal (bels key new FILE)
+  BELS_MASTER_KEY_TRANSIT, BELS_MASTER_KEY_TOKEN_FILE  a key in a key service instead
+  BELS_HOST, BELS_PORT, BELS_SETTLEMENT; all of them: README
 
 exit status: 0 everything is done, 1 some of it is not (each case is said), 2 nothing was done, 130 stopped by Ctrl-C
 """

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -97,6 +97,7 @@ class Message:
 
     (channel, message_id) names the message for ever; ``raw`` is its content: the same id with another content is refused
     MESSAGE_ID_REUSED. ``command`` is a ``ReadingRefused`` where the channel could not read a command in it.
+    ``request_id`` is the request that brought it, for whoever looks into the logs.
     """
 
     channel: Channel
@@ -105,6 +106,7 @@ class Message:
     account: str
     command: Command | ReadingRefused
     raw: str
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,8 @@ class _Batch:
 class Intake:
     """Take messages in: ``submit`` one and wait for its outcome, or ``handle`` a batch.
 
-    Every process has its own; what they write meets in the journal, where (account, version) is unique.
+    Every process has its own; what they write meets in the journal, where (account, version) is unique. ``work`` handles one
+    batch, and whoever observes puts a wrapper of it in its place; ``waiting`` are the messages of each lane.
     """
 
     def __init__(
@@ -180,15 +183,16 @@ class Intake:
         self.clock = clock
         self._remembered: OrderedDict[str, Account] = OrderedDict()
         self._remembered_max = remembered_max
-        self._waiting: tuple[deque[tuple[Message, asyncio.Future[Outcome]]], ...] = tuple(deque() for _ in range(lanes))
+        self.waiting: tuple[deque[tuple[Message, asyncio.Future[Outcome]]], ...] = tuple(deque() for _ in range(lanes))
         self._arrived = tuple(asyncio.Event() for _ in range(lanes))
         self._is_stopped = False
+        self.work: Callable[[Sequence[Message]], Awaitable[Sequence[Outcome | Exception]]] = self._handle
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Intake]:
         """Run the lanes that gather submitted messages into batches."""
         self._is_stopped = False
-        tasks = [asyncio.create_task(self._run(lane)) for lane in range(len(self._waiting))]
+        tasks = [asyncio.create_task(self._run(lane)) for lane in range(len(self.waiting))]
         try:
             yield self
         finally:
@@ -196,7 +200,7 @@ class Intake:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            for waiting in self._waiting:
+            for waiting in self.waiting:
                 while waiting:
                     _, future = waiting.popleft()
                     if not future.done():
@@ -210,8 +214,8 @@ class Intake:
         if self._is_stopped:
             raise TryLater("bels is stopping")
         # An account always takes the same lane, so that its messages never meet each other.
-        lane = hash(message.account) % len(self._waiting)
-        waiting = self._waiting[lane]
+        lane = hash(message.account) % len(self.waiting)
+        waiting = self.waiting[lane]
         if len(waiting) >= WAITING_MAX:
             raise TryLater("too many messages wait")
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
@@ -220,7 +224,7 @@ class Intake:
         return await future
 
     async def _run(self, lane: int) -> None:
-        waiting, arrived = self._waiting[lane], self._arrived[lane]
+        waiting, arrived = self.waiting[lane], self._arrived[lane]
         while True:
             await arrived.wait()
             batch = [waiting.popleft() for _ in range(min(len(waiting), BATCH_MAX))]
@@ -229,7 +233,7 @@ class Intake:
             if not batch:
                 continue
             try:
-                outcomes = await self._handle([message for message, _ in batch])
+                outcomes = await self.work([message for message, _ in batch])
                 for (_, future), outcome in zip(batch, outcomes, strict=True):
                     if not future.done():
                         if isinstance(outcome, Exception):
@@ -255,7 +259,7 @@ class Intake:
         """
         outcomes: list[Outcome] = []
         for start in range(0, len(messages), BATCH_MAX):
-            for outcome in await self._handle(messages[start : start + BATCH_MAX]):
+            for outcome in await self.work(messages[start : start + BATCH_MAX]):
                 if isinstance(outcome, Exception):
                     raise outcome
                 outcomes.append(outcome)
@@ -475,6 +479,7 @@ class Intake:
                 version + len(events) - 1 if version is not None else None,
                 encode_events(events) if version is None and events else None,
                 _plain(message.raw)[:RAW_LENGTH_MAX],
+                message.request_id,
             )
         )
         return receipt

@@ -6,59 +6,74 @@ Only what serves imports this: the schema takes most of the start-up, and comman
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from importlib import metadata
 from importlib.resources import files
+from pathlib import Path
 
-import asyncpg
 from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bels.access.callers import sender_digest
+from bels.access import personal
+from bels.access.access_log import record_read
+from bels.access.callers import STAFF, Caller, Kind, sender_digest
+from bels.access.clients import check_secret
+from bels.access.door import Door
+from bels.access.personal import subject_of, tenure_of
 from bels.api.changes import Changes
-from bels.api.context import Supplier
-from bels.api.engine.http import GraphQL, RequestContext
+from bels.api.context import RIGHTS, Asking, Context, Supplier, caller_of
+from bels.api.engine.context import RefusedError, request_id_of
+from bels.api.engine.http import GraphQL
+from bels.api.engine.trusted import check_manifest, read_manifest
 from bels.api.schema import SCHEMA, sdl
-from bels.app import Bels
+from bels.app import AppError, Bels
 from bels.channels.sms import sms_routes
 from bels.domain.rulebook import Requisites
 from bels.domain.terms import Channel, EntryNumber, HoldReason, Period, ReadingStatus, Reason, Register
 from bels.intake import Outcome, digest, outcomes_of
 from bels.journal.journal import find_repeated_sms
+from bels.observing.batches import within
+from bels.observing.health import Readiness, health_routes
+from bels.observing.metrics import Metrics, metrics_route, root_fields
+from bels.observing.middleware import observed
+from bels.printing.person import Person
 from bels.projections import bills, overview, receipts
 from bels.projections.bills import Bill
-from bels.web.bills import bill_routes
+from bels.web.bills import Refused, bill_routes
+from bels.web.oauth import oauth_routes
 from bels.words import ReceiptState
 
-HEALTH_WAIT_S = 2.0
+logger = logging.getLogger(__name__)
+
 GRAPHQL_PATH = "/graphql"
+DOCUMENTS_BYTES_MAX = 10_000_000
 
 
-def asgi(bels: Bels) -> ASGIApp:
-    """Put the routes together: GraphQL, the SMS channel, health."""
+def asgi(bels: Bels, door: Door, readiness: Readiness) -> ASGIApp:
+    """Put the routes together: GraphQL, tokens, the SMS channel, printed bills, health, metrics; all of it observed."""
+    settings = bels.settings
     changes = Changes(bels.url)
-    supplier = Supplier(bels.pool, bels.intake, changes, bels.sender_key)
+    trusted = _trusted(settings.documents_file)
+    metrics = Metrics(metadata.version("bels"), root_fields(SCHEMA._schema))
+    metrics.watch_pool(bels.pool)
+    metrics.watch_intake(lambda: sum(map(len, bels.intake.waiting)))
+    metrics.watch_readiness(lambda: readiness.is_ready)
+    bels.intake.work = within(metrics.around, bels.intake.work)
+    supplier = Supplier(bels.pool, bels.intake, changes, door, documents_only=trusted is not None)
 
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with changes.running():
-            yield
-
-    async def context(connection: HTTPConnection) -> RequestContext[Supplier]:
-        return RequestContext(supplier, connection)
-
-    async def health(_: Request) -> Response:
-        try:
-            async with asyncio.timeout(HEALTH_WAIT_S), bels.pool.acquire() as db:
-                await db.fetchval("SELECT 1")
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            return JSONResponse({"status": "unavailable", "reason": type(error).__name__}, 503)
-        return JSONResponse({"status": "ok"})
+    async def context(connection: HTTPConnection) -> Context:
+        scope = connection.scope
+        caller = await caller_of(door, connection)
+        address = door.doorkeeper.address(scope["headers"], scope.get("client"))
+        return Context(supplier, connection, asking=Asking(caller), address=address)
 
     page = (files("bels.api") / "ask.html").read_text("utf-8")
     published = sdl()
@@ -66,13 +81,38 @@ def asgi(bels: Bels) -> ASGIApp:
     async def schema(_: Request) -> Response:
         return PlainTextResponse(published)
 
-    graphql = GraphQL(SCHEMA, context, ide=page)
+    graphql = GraphQL(SCHEMA, context, ide=page, trusted=trusted, allowed_origins=settings.origins)
+
+    async def end_streams() -> None:
+        # Whoever listens goes to another server before this one stops.
+        await readiness.drained()
+        graphql.stop()
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with changes.running(), door.running(), metrics.running():
+            ending = asyncio.create_task(end_streams())
+            yield
+            ending.cancel()
+
+    oauth = oauth_routes(
+        bels.pool,
+        bels.vault,
+        door.tokens,
+        door.doorkeeper,
+        door.throttle,
+        own_people=door.oidc is None,
+        clock=bels.intake.clock,
+        request_id=lambda request: request_id_of(request.scope),
+    )
     others = Starlette(
         routes=[
-            Route("/health", health),
+            *health_routes(readiness),
+            metrics_route(metrics.registry, settings.metrics_token, readiness.look),
             Route("/schema.graphql", schema),
-            *_sms(bels),
-            *bill_routes(lambda account, period: _bill(bels, account, period)),
+            *oauth,
+            *_sms(bels, door),
+            *bill_routes(_Bills(bels, door), RIGHTS),
         ],
         lifespan=lifespan,
     )
@@ -84,17 +124,75 @@ def asgi(bels: Bels) -> ASGIApp:
         else:
             await others(scope, receive, send)
 
-    return app
+    served: ASGIApp = app
+    if settings.origins:
+        served = CORSMiddleware(
+            app,
+            allow_origins=settings.origins,
+            allow_methods=["GET", "POST", "QUERY"],
+            allow_headers=["authorization", "content-type", "graphql-require-preflight", "x-request-id"],
+            expose_headers=["x-request-id", "ratelimit", "ratelimit-policy", "retry-after"],
+            max_age=3600,
+        )
+    return observed(served, metrics, readiness=readiness, tracing=bels.tracing, plain=frozenset({GRAPHQL_PATH}))
 
 
-async def _bill(bels: Bels, account: str, period: str) -> tuple[Bill, Requisites | None] | None:
-    rulebook = await bels.intake.rules()
-    async with bels.pool.acquire() as db:
-        bill = await bills.find(db, account, period, rulebook)
-    return (bill, rulebook.requisites) if bill is not None else None
+def _trusted(file: Path | None) -> dict[str, str] | None:
+    """Read the manifest of trusted documents.
+
+    :raises AppError: it cannot be read.
+    """
+    if file is None:
+        return None
+    try:
+        if file.stat().st_size > DOCUMENTS_BYTES_MAX:
+            raise AppError(f"BELS_DOCUMENTS: {file} has more than {DOCUMENTS_BYTES_MAX} bytes")
+        documents = read_manifest(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise AppError(f"BELS_DOCUMENTS: {file} cannot be read: {error}") from error
+    for name, fault in check_manifest(SCHEMA, documents).items():
+        logger.error("the trusted document %s cannot be executed: %s", name, fault)
+    return documents
 
 
-def _sms(bels: Bels) -> list[Route]:
+@dataclass(frozen=True, slots=True)
+class _Bills:
+    """Finds bills for whoever may see them."""
+
+    bels: Bels
+    door: Door
+
+    async def caller(self, request: Request) -> Caller:
+        """Say who asks.
+
+        :raises Refused: the credential cannot be taken.
+        """
+        try:
+            return await caller_of(self.door, request)
+        except RefusedError as refusal:
+            raise Refused(refusal.status, refusal.code, refusal.message) from None
+
+    async def bill(self, account: str, period: str) -> tuple[Bill, Requisites | None] | None:
+        """Find a bill with the supplier's requisites."""
+        rulebook = await self.bels.intake.rules()
+        async with self.bels.pool.acquire() as db:
+            bill = await bills.find(db, account, period, rulebook)
+        return (bill, rulebook.requisites) if bill is not None else None
+
+    async def person(self, account: str) -> Person | None:
+        """Find the name and address of the household that lives there now."""
+        async with self.bels.pool.acquire() as db:
+            subject = subject_of(account, await tenure_of(db, account))
+            found = await personal.find(db, self.bels.vault, subject)
+        return Person(found.name or "", found.address or "") if found is not None else None
+
+    async def record(self, caller: Caller, request: Request, field: str, account: str) -> None:
+        """Record what staff looked at."""
+        if caller.kind in STAFF:
+            await record_read(self.bels.pool, caller, request_id_of(request.scope), [field], [account])
+
+
+def _sms(bels: Bels, door: Door) -> list[Route]:
     async def earlier(actor: str, raw: str, since: datetime) -> Outcome | None:
         async with bels.pool.acquire() as db:
             found = await find_repeated_sms(db, actor, digest(raw), since)
@@ -131,8 +229,14 @@ def _sms(bels: Bels) -> list[Route]:
         async with bels.pool.acquire() as db:
             row = (await overview.find(db, [account])).get(account)
         phones = [link["sender"] for link in row.links if link["channel"] == Channel.SMS] if row is not None else []
-        # Until identity comes, only this machine can ask; an account that has named its phones answers to them alone.
-        return not phones or sender in phones
+        # Only on a developer's machine does an account answer to any phone, until it has named its own.
+        return sender in phones or (door.local and not phones)
+
+    async def gateway(credential: str) -> bool:
+        client, _, secret = credential.partition(":")
+        async with bels.pool.acquire() as db:
+            row = await check_secret(db, bels.vault, client, secret, bels.intake.clock())
+        return row is not None and row.kind is Kind.GATEWAY and row.channel is Channel.SMS
 
     return sms_routes(
         submit=bels.intake.submit,
@@ -140,9 +244,11 @@ def _sms(bels: Bels) -> list[Route]:
         meter_of=meter_of,
         receipt_state=receipt_state,
         linked=linked,
-        sender_digest=lambda address: sender_digest(address, bels.sender_key),
+        sender_digest=lambda address: sender_digest(address, door.sender_key),
         now=bels.intake.clock,
         token=bels.settings.sms_token,
+        gateway=None if door.local and bels.settings.sms_token is None else gateway,
+        kept=door.raw_texts.kept,
     )
 
 

@@ -12,7 +12,9 @@ from types import FrameType
 
 import uvicorn
 
-from bels.app import Bels
+from bels.app import Bels, door_of
+from bels.observing.draining import DrainingServer
+from bels.observing.health import Readiness
 
 STOP_WAIT_S = 5
 GC_AFTER = 100_000
@@ -24,19 +26,26 @@ class ListenError(OSError):
     """bels cannot listen there; the sentence says what to do."""
 
 
-def bound(host: str, port: int) -> socket.socket:
-    """Take a port on a loopback address; it listens when bels is ready.
+def bound(host: str, port: int, *, local: bool, has_master_key: bool) -> socket.socket:
+    """Take a port of an address; it listens when bels is ready.
 
-    :raises ListenError: the address is not one of this machine alone, or the port is taken.
+    :raises ListenError: the port is taken, or others could reach what is meant for this machine alone.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise ListenError(f"{host!r} is no address to listen on: use 127.0.0.1, ::1 or localhost") from error
-    if not all(ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found):
+    loopback = all(ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found)
+    if local and not loopback:
         raise ListenError(
-            f"bels does not listen on {host}: it does not yet know who is asking (identity comes with a later release), "
-            "so it serves this machine only; use 127.0.0.1, ::1 or localhost"
+            f"--local opens everything to whoever asks, so it does not listen on {host}: use 127.0.0.1, ::1 or localhost, "
+            "or leave --local out"
+        )
+    if not has_master_key and not loopback:
+        raise ListenError(
+            f"bels does not listen on {host} without a master key: the one for development lies beside the data that it "
+            "protects. Make one with `bels key new FILE`, keep it apart and name it in BELS_MASTER_KEY_FILE, "
+            "or name a key service in BELS_MASTER_KEY_TRANSIT"
         )
     family, kind, protocol, _, address = found[0]
     taken = socket.socket(family, kind, protocol)
@@ -51,17 +60,20 @@ def bound(host: str, port: int) -> socket.socket:
     return taken
 
 
-async def serve(bels: Bels, listening: socket.socket, say: Callable[[str], None]) -> None:
+async def serve(bels: Bels, listening: socket.socket, say: Callable[[str], None], *, local: bool = False) -> None:
     """Serve until SIGINT or SIGTERM; ``say`` is told the URL when bels listens."""
     from bels.routes import asgi
 
+    door = await door_of(bels, local=local)
+    readiness = Readiness(bels.pool)
     config = uvicorn.Config(
-        asgi(bels),
+        asgi(bels, door, readiness),
         loop="uvloop",
         http="httptools",
         ws="websockets-sansio",
         ws_max_size=SOCKET_MESSAGE_MAX,
         proxy_headers=False,
+        log_config=None,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -74,7 +86,7 @@ async def serve(bels: Bels, listening: socket.socket, say: Callable[[str], None]
     gc.set_threshold(GC_AFTER, 50, 1000)
     host, port = listening.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    await _Server(config, lambda: say(url)).serve([listening])
+    await _Server(config, readiness, bels.settings.drain_s, lambda: say(url)).serve([listening])
 
 
 def greeting(url: str) -> str:
@@ -94,11 +106,13 @@ bels serves {url}
   Ctrl-C stops it."""
 
 
-class _Server(uvicorn.Server):
-    """uvicorn that leaves the signals' meaning to us: it stops, and the rest of bels is then closed in good order."""
+class _Server(DrainingServer):
+    """A server that leaves the signals' meaning to us: it stops, and the rest of bels is then closed in good order."""
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
-        super().__init__(config)
+    def __init__(
+        self, config: uvicorn.Config, readiness: Readiness, drain_s: float, started: Callable[[], None]
+    ) -> None:
+        super().__init__(config, readiness, drain_s)
         self._started = started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -30,12 +30,12 @@ class Settings:
     is published from the first period on that nobody has been charged for.
     ``sms_token`` is the secret that Kannel sends with every SMS, None while only this machine can send one.
 
-    ``master_key_file`` holds the key that wraps all others, ``master_key_transit`` is the URL of a key in a service that speaks
-    Vault's transit protocol; without both, a key for development is kept in ``data_dir``, which serves loopback only.
-    ``issuer`` stands in our tokens; ``oidc_issuer`` hands the identity of people to an OpenID provider, whose tokens must name
-    ``oidc_audience``. From ``trusted_proxies`` the caller's address and certificate are taken as they say it.
-    ``origins`` are the front ends that browsers may call us from. ``documents_file`` is the manifest of trusted documents.
-    ``drain_s`` is how long a server that stops still answers while it says that it is not ready.
+    ``master_key_file`` holds the key that wraps all others, ``master_key_transit`` is the URL of a key in a service that
+    speaks Vault's transit protocol (its token in ``master_key_token_file``); without both, a key for development is kept in
+    ``data_dir``, which serves loopback only. ``issuer`` stands in our tokens; ``oidc_issuer`` hands the identity of people to
+    an OpenID provider, whose tokens must name ``oidc_audience``. From ``trusted_proxies`` the caller's address and certificate
+    are taken as they say it. ``origins`` are the front ends that browsers may call us from. ``documents_file`` is the
+    manifest of trusted documents. ``drain_s`` is how long a server that stops still answers while it says that it is not ready.
     """
 
     database_url: str | None = None
@@ -46,6 +46,7 @@ class Settings:
     sms_token: str | None = None
     master_key_file: Path | None = None
     master_key_transit: str | None = None
+    master_key_token_file: Path | None = None
     issuer: str = "bels"
     oidc_issuer: str | None = None
     oidc_audience: str | None = None
@@ -75,6 +76,7 @@ class Settings:
             sms_token=given.get("BELS_SMS_TOKEN"),
             master_key_file=_path(given, "BELS_MASTER_KEY_FILE"),
             master_key_transit=_url(given, "BELS_MASTER_KEY_TRANSIT"),
+            master_key_token_file=_path(given, "BELS_MASTER_KEY_TOKEN_FILE"),
             issuer=given.get("BELS_ISSUER", "bels"),
             oidc_issuer=_url(given, "BELS_OIDC_ISSUER"),
             oidc_audience=given.get("BELS_OIDC_AUDIENCE"),

@@ -6,15 +6,21 @@ from datetime import datetime
 from typing import Any
 
 import asyncpg
+from starlette.requests import HTTPConnection
 
+from bels.access.callers import LOCAL, Caller
+from bels.access.door import Door, opened_door
+from bels.access.master_key import FileMasterKey
+from bels.access.vault import Vault
 from bels.api.changes import Changes
-from bels.api.context import Supplier
-from bels.api.engine.http import RequestContext
+from bels.api.context import Asking, Context, Supplier
 from bels.api.schema import SCHEMA
 from bels.domain.periods import MOSCOW
 from bels.domain.rulebook import Rulebook
 from bels.intake import Intake
 from tests.rules import DEFAULT_RULEBOOK
+
+MASTER = FileMasterKey([("test", b"m" * 32)])
 
 
 class Clock:
@@ -35,12 +41,26 @@ class Client:
         self.pool = pool
         self.intake = Intake(pool, rulebook, clock)
         self.changes = Changes(database)
-        self.context: Any = RequestContext(Supplier(pool, self.intake, self.changes, b"k" * 32), None)  # type: ignore[arg-type]
+        self.database = database
+        self.supplier: Supplier | None = None
+        self.caller = LOCAL
         self.keys = 0
+
+    async def door(self) -> Door:
+        """Open the door of this supplier."""
+        vault = Vault(self.pool, MASTER)
+        return await opened_door(self.pool, vault, url=self.database, issuer="bels", local=True, clock=self.clock)
+
+    async def context_of(self, caller: Caller) -> Context:
+        """Give what a request of somebody has at hand."""
+        if self.supplier is None:
+            self.supplier = Supplier(self.pool, self.intake, self.changes, await self.door())
+        connection = HTTPConnection({"type": "http", "headers": [], "client": None})
+        return Context(self.supplier, connection, asking=Asking(caller), address="192.0.2.1")
 
     async def ask(self, query: str, **variables: Any) -> dict[str, Any]:
         """Ask, and expect no errors."""
-        result = await SCHEMA.execute(query, variables, self.context)
+        result = await SCHEMA.execute(query, variables, await self.context_of(self.caller))
         assert result.errors is None, result.errors
         assert result.data is not None
         return result.data

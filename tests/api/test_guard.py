@@ -1,11 +1,16 @@
+import json
+from time import perf_counter
 from typing import Any
 
 import pytest
 import strawberry
 from graphql import GraphQLError, get_introspection_query, parse
+from starlette.requests import HTTPConnection
+from starlette.types import Message
 
 from bels.api.engine.documents import Schema
 from bels.api.engine.guard import Limits, measure, price
+from bels.api.engine.http import GraphQL, RequestContext
 from bels.api.engine.paging import Connection, Node
 
 
@@ -54,6 +59,7 @@ class Mutation:
 
 
 SCHEMA = Schema(Query, Mutation)
+NODES = "query($ids: [ID!]!) { nodes(ids: $ids) { id } }"
 
 
 def cost(document: str, **variables: Any) -> int:
@@ -217,12 +223,25 @@ async def test_validation_refuses_them(document: str) -> None:
     assert {(error.extensions or {}).get("code") for error in result.errors} == {"GRAPHQL_VALIDATION_FAILED"}
 
 
-async def test_a_long_chain_of_fragments_does_not_exhaust_the_stack() -> None:
+def test_a_long_chain_of_fragments_does_not_exhaust_the_stack() -> None:
     chain = "".join(f"fragment F{n} on Query {{ ...F{n + 1} }} " for n in range(240))
-    result = await SCHEMA.execute("{ ...F0 } " + chain + "fragment F240 on Query { hello }")
+    assert refused("{ ...F0 } " + chain + "fragment F240 on Query { hello }", definitions=1_000) == "depth"
+
+
+@pytest.mark.parametrize(
+    ("document", "limit"),
+    [
+        ("{ hello }" + " " * 31_992, "characters"),
+        ("# x\n" * 2_000 + "{ hello }", "lines"),
+        ("\r" * 2_000 + "{ hello }", "lines"),
+        (" ".join(f"query A{n} {{ hello }}" for n in range(101)), "definitions"),
+        ("{ hello(a: {" + " ".join(f"f{n}: 1" for n in range(101)) + "}) }", "inputFields"),
+    ],
+)
+async def test_a_document_is_short_of_few_lines_and_few_parts(document: str, limit: str) -> None:
+    result = await SCHEMA.execute(document, operation_name="A1" if limit == "definitions" else None)
     assert result.errors is not None
-    assert result.errors[0].extensions is not None
-    assert result.errors[0].extensions["limit"] == "depth"
+    assert (result.errors[0].extensions or {})["limit"] == limit
 
 
 async def test_more_than_two_thousand_tokens_are_not_parsed() -> None:
@@ -245,3 +264,85 @@ async def test_introspection_cannot_be_multiplied() -> None:
     fields = "fields { type { fields { type { fields { type { fields { name } } } } } } }"
     result = await SCHEMA.execute(f"{{ __schema {{ types {{ {fields} }} }} }}")
     assert result.errors is not None
+
+
+# Hostile documents and variables: each is refused with a code, and while it is, nobody waits for long.
+
+BLOCKED_MAX_S = 0.1
+"""The event loop may be held up so long on a busy machine; a quiet one takes a fifth."""
+
+
+def chained(count: int) -> str:
+    return doubling(count, "NEXT NEXT")
+
+
+HOSTILE: list[tuple[str, dict[str, Any], str]] = [
+    ("20 fragments twice", {"query": chained(20)}, "GRAPHQL_VALIDATION_FAILED"),
+    ("90 fragments twice", {"query": chained(90)}, "GRAPHQL_VALIDATION_FAILED"),
+    ("200 fragments twice", {"query": chained(200)}, "GRAPHQL_PARSE_FAILED"),
+    ("600 aliases", {"query": "{ account { " + " ".join(f"a{n}: number" for n in range(600)) + " } }"},
+     "GRAPHQL_VALIDATION_FAILED"),
+    ("600 times the same field", {"query": "{ account { " + "number " * 600 + " } }"}, "GRAPHQL_VALIDATION_FAILED"),
+    ("300 times the same object", {"query": "{ account { " + "owner { number } " * 300 + " } }"},
+     "GRAPHQL_VALIDATION_FAILED"),
+    ("lists in lists", {"query": "{ nodes(ids: " + "[" * 10_000 + "]" * 10_000 + ") { id } }"}, "GRAPHQL_PARSE_FAILED"),
+    ("objects in objects", {"query": "{ nodes(ids: " + "{a:" * 900 + "1" + "}" * 900 + ") { id } }"},
+     "GRAPHQL_PARSE_FAILED"),
+    ("an integer of 6,000 digits", {"query": "{ accounts(first: " + "9" * 6_000 + ") { edges { cursor } } }"},
+     "GRAPHQL_VALIDATION_FAILED"),
+    ("half a surrogate pair", {"query": '{ nodes(ids: ["\\ud800"]) { id } }'}, "GRAPHQL_PARSE_FAILED"),
+    ("NUL", {"query": '{ nodes(ids: ["\0"]) { id } }'}, "BAD_USER_INPUT"),
+    ("braces", {"query": "{" * 900_000}, "GRAPHQL_VALIDATION_FAILED"),
+    ("fewer braces", {"query": "{" * 31_000}, "GRAPHQL_PARSE_FAILED"),
+    ("a comment", {"query": "#" + "x" * 900_000 + "\n{ hello }"}, "GRAPHQL_VALIDATION_FAILED"),
+    ("comments", {"query": "#\n" * 15_000 + "{ hello }"}, "GRAPHQL_VALIDATION_FAILED"),
+    ("a string", {"query": '{ nodes(ids: ["' + "\\n" * 15_000 + '"]) { id } }'}, "BAD_USER_INPUT"),
+    ("commas", {"query": "," * 900_000 + "{ hello }"}, "GRAPHQL_VALIDATION_FAILED"),
+    ("lines, then a syntax error", {"query": "\n" * 31_000 + "{"}, "GRAPHQL_VALIDATION_FAILED"),
+    ("a block string of many lines", {"query": '{ nodes(ids: ["""' + "\n x" * 10_000 + '"""]) { id } }'},
+     "GRAPHQL_VALIDATION_FAILED"),
+    ("2,000 directives", {"query": "{ hello " + "@skip(if: true) " * 1_900 + "}"}, "GRAPHQL_PARSE_FAILED"),
+    ("250 directives", {"query": "{ hello " + "@skip(if: true) " * 250 + "}"}, "GRAPHQL_VALIDATION_FAILED"),
+    ("900 unknown directives", {"query": "{ hello " + "@x " * 900 + "}"}, "GRAPHQL_VALIDATION_FAILED"),
+    ("10,000 unknown variables", {"query": "query(" + " ".join(f"$v{n}: Int" for n in range(10_000)) + ") { hello }"},
+     "GRAPHQL_VALIDATION_FAILED"),
+    ("490 unused variables", {"query": "query(" + " ".join(f"$v{n}: Int" for n in range(490)) + ") { hello }"},
+     "GRAPHQL_VALIDATION_FAILED"),
+    ("330 operations", {"query": " ".join(f"query A{n} {{ hello }}" for n in range(330))}, "GRAPHQL_VALIDATION_FAILED"),
+    ("a long operationName", {"query": "{ hello }", "operationName": "x" * 900_000}, "OPERATION_RESOLUTION_FAILURE"),
+    ("a long documentId", {"documentId": "x" * 900_000}, "PERSISTED_QUERY_NOT_FOUND"),
+    ("60,000 variables that are not declared", {"query": "{ hello }", "variables": {f"v{n}": n for n in range(60_000)}},
+     "BAD_USER_INPUT"),
+    ("190,000 texts", {"query": NODES, "variables": {"ids": ["a"] * 190_000}}, "BAD_USER_INPUT"),
+    ("190,000 empty objects", {"query": NODES, "variables": {"ids": [], "x": [{}] * 190_000}}, "BAD_USER_INPUT"),
+    ("marks upon marks", {"query": NODES, "variables": {"ids": ["a" + "\u0316\u0301" * 490] * 100}}, "BAD_USER_INPUT"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "expected"), [each[1:] for each in HOSTILE], ids=[each[0] for each in HOSTILE])
+async def test_what_is_hostile_is_refused_at_once(body: dict[str, Any], expected: str) -> None:
+    async def context(connection: HTTPConnection) -> RequestContext[None]:
+        return RequestContext(None, connection)
+
+    raw = json.dumps(body).encode()
+    app = GraphQL(SCHEMA, context)
+    blocked: list[float] = []
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": raw, "more_body": False}
+
+    async def collect(message: Message) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", b"application/json"), (b"accept", b"application/graphql-response+json")]
+    for _ in range(3):
+        sent.clear()
+        begun = perf_counter()
+        await app({"type": "http", "method": "POST", "headers": headers, "query_string": b""}, receive, collect)
+        blocked.append(perf_counter() - begun)
+    assert sent[0]["status"] == 400
+    answer = json.loads(sent[1]["body"])
+    assert answer["errors"][0]["extensions"]["code"] == expected
+    assert len(sent[1]["body"]) < 20_000
+    assert min(blocked) < BLOCKED_MAX_S

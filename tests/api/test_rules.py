@@ -205,11 +205,11 @@ async def test_a_whole_book_fits_into_a_file_and_nothing_much_longer(client: Cli
     told = await publish_file(client, whole.replace("7.33", "7.34"))
     assert told["__typename"] in ("RulebookPublished", "CommandRefused"), told
     given = {"toml": "#" * (FILE_TEXT_MAX + 1), "idempotencyKey": "long"}
-    result = await SCHEMA.execute(PUBLISH, {"input": given}, client.context)
+    result = await SCHEMA.execute(PUBLISH, {"input": given}, await client.context_of(client.caller))
     assert result.errors is not None
     assert (result.errors[0].extensions or {})["code"] == "BAD_USER_INPUT"
     given = {"toml": "x = 1", "idempotencyKey": "reason", "retroactive": "я" * 1_001}
-    result = await SCHEMA.execute(PUBLISH, {"input": given}, client.context)
+    result = await SCHEMA.execute(PUBLISH, {"input": given}, await client.context_of(client.caller))
     assert result.errors is not None
     assert (result.errors[0].extensions or {})["code"] == "BAD_USER_INPUT"
 

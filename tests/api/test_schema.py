@@ -158,7 +158,7 @@ async def test_pages_go_both_ways_and_ids_lead_back(client: Client) -> None:
     nodes = (await client.ask("query($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }", ids=ids))["nodes"]
     assert [n["id"] for n in nodes] == ids
     assert [n["__typename"] for n in nodes] == ["AuditEntry", "AuditEntry", "Account", "Usage", "Reading"]
-    result = await SCHEMA.execute('{ node(id: "rubbish") { id } }', {}, client.context)
+    result = await SCHEMA.execute('{ node(id: "rubbish") { id } }', {}, await client.context_of(client.caller))
     assert result.errors is not None
     assert (result.errors[0].extensions or {})["code"] == "BAD_USER_INPUT"
 
@@ -167,7 +167,7 @@ async def test_a_subscription_tells_the_changes_of_its_account_only(client: Clie
     await household(client)
     await household(client, "1000102")
     query = 'subscription { accountChanged(accountNumber: "1000101") { account { version } entries { kind } } }'
-    stream: Any = await SCHEMA.subscribe(query, {}, context_value=client.context)
+    stream: Any = await SCHEMA.subscribe(query, {}, context_value=await client.context_of(client.caller))
     first = await asyncio.wait_for(anext(stream), 5)
     assert first.data == {"accountChanged": {"account": {"version": 2}, "entries": []}}
 

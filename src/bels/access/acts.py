@@ -74,6 +74,14 @@ async def record(
     )
 
 
+async def last(db: Db, kind: Act, subject: str) -> ActRow | None:
+    """Find the last act of a kind about a subject."""
+    row = await db.fetchrow(
+        "SELECT * FROM identity_act WHERE subject = $1 AND kind = $2 ORDER BY act DESC LIMIT 1", subject, kind.value
+    )
+    return ActRow(**{**row, "kind": Act(row["kind"])}) if row is not None else None
+
+
 async def page(
     db: Db, after: int, limit: int, *, account: str | None = None, subject: str | None = None
 ) -> list[ActRow]:

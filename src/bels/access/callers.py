@@ -42,6 +42,8 @@ class Right(Flag):
 
     ANONYMOUS = auto()
     """Everybody has it."""
+    PASSWORD = auto()
+    """People who sign in here: their own password and sessions, also while they must change the password."""
     CONSUMER = auto()
     LINK_READING = auto()
     LINK_BILL = auto()
@@ -90,10 +92,14 @@ _OF_KIND = {
 }
 
 
+PEOPLE = frozenset({Kind.CONSUMER, *STAFF})
+"""Who is a person, with sessions of its own."""
+
+
 def rights_of(kind: Kind, given: tuple[str, ...] = ()) -> Right:
     """Give the rights of a kind with these scopes, grants or tasks; a word that is none of its kind gives nothing."""
     words = {Kind.PARTNER: SCOPES, Kind.OPERATOR: GRANTS, Kind.LINK: TASKS}.get(kind, {})
-    found = Right.ANONYMOUS | _OF_KIND.get(kind, Right(0))
+    found = Right.ANONYMOUS | _OF_KIND.get(kind, Right(0)) | (Right.PASSWORD if kind in PEOPLE else Right(0))
     for word in given:
         found |= words.get(word, Right(0))
     return EVERYTHING if kind is Kind.LOCAL else found

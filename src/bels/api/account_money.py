@@ -7,13 +7,15 @@ from typing import Annotated
 
 import strawberry
 
+from bels.access.callers import Sight
 from bels.api.bills import Bill
 from bels.api.context import Info
 from bels.api.engine.paging import Connection, Node, connect, read_page
+from bels.api.engine.scalars import BadUserInputError
 from bels.api.ledgers import Balance, BalanceAsOf, LedgerEntry, Payment, PenaltyForecast
 from bels.api.objects import After, Before, First, Last, around
 from bels.domain.accrue_penalty import overdue_sums
-from bels.domain.periods import moscow_date
+from bels.domain.periods import first_day, moscow_date, shift
 from bels.domain.terms import Period
 from bels.projections import bills, ledger
 
@@ -22,15 +24,21 @@ from bels.projections import bills, ledger
 class AccountMoney(Node):
     """What an account has of money; no type of the schema."""
 
+    sight: strawberry.Private[Sight]
     number: str = strawberry.field(description="Seven digits.")
     next_period: Period | None = strawberry.field(description="The period that closes next.")
+
+    @property
+    def before(self) -> Period | None:
+        """Give the last period that the caller does not see."""
+        return shift(self.sight.period, -1) if self.sight.period is not None else None
 
     @strawberry.field(description="What it owes now, what is due and when.")
     async def balance(self, info: Info) -> Balance:
         """Find what is owed."""
         async with info.context.app.pool.acquire() as db:
             row = (await ledger.find(db, [self.number])).get(self.number)
-        return Balance.of(row, moscow_date(info.context.app.intake.clock()), self.number, self.next_period)
+        return Balance.of(row, moscow_date(info.context.app.intake.clock()), self.number, self.next_period, self.sight)
 
     @strawberry.field(description="What it owed at the end of a day, as it was known at a moment.")
     async def balance_as_of(
@@ -42,6 +50,8 @@ class AccountMoney(Node):
         ] = None,
     ) -> BalanceAsOf:
         """Find what was owed."""
+        if self.sight.period is not None and date < first_day(self.sight.period):
+            raise BadUserInputError(f"`date` may be {first_day(self.sight.period)} at the earliest.")
         async with info.context.app.pool.acquire() as db:
             balance, penalty = await ledger.balance_as_of(db, self.number, date, known_at)
         return BalanceAsOf(on=date, known_at=known_at, balance=balance, penalty=penalty)
@@ -52,11 +62,12 @@ class AccountMoney(Node):
     ) -> Connection[LedgerEntry]:
         """List movements."""
         page = read_page(first=first, after=after, last=last, before=before, kinds=(int, str))
+        since = max(page.after or (0, ""), (self.sight.entry, "~"))
         async with info.context.app.pool.acquire() as db:
             rows = await ledger.page(
                 db,
                 self.number,
-                page.after,  # type: ignore[arg-type]  # the cursor's kinds say so
+                since,  # type: ignore[arg-type]  # the cursor's kinds say so
                 page.before,  # type: ignore[arg-type]
                 page.limit,
                 page.backwards,
@@ -70,7 +81,7 @@ class AccountMoney(Node):
         """List payments."""
         page = read_page(first=first, after=after, last=last, before=before, kinds=(int,))
         async with info.context.app.pool.acquire() as db:
-            rows = await ledger.payments(db, self.number, *around(page))
+            rows = await ledger.payments(db, self.number, *around(page, self.sight.entry))
         return connect(rows, page, node=Payment.of, key=lambda row: (row.entry,))
 
     @strawberry.field(description="The penalties as they would stand on a day, if nothing is paid until then.")
@@ -80,7 +91,8 @@ class AccountMoney(Node):
         """Forecast penalties."""
         intake = info.context.app.intake
         account = await intake.account(self.number)
-        return PenaltyForecast.of(on, overdue_sums(account.ledger, on, intake.rulebook))
+        sums = overdue_sums(account.ledger, on, intake.rulebook)
+        return PenaltyForecast.of(on, [s for s in sums if self.before is None or (s.period or "") > self.before])
 
     @strawberry.field(description="The bill of a closed period; null where it was not closed here.")
     async def bill(
@@ -98,8 +110,11 @@ class AccountMoney(Node):
 
 
 async def find_bill(info: Info, number: str, period: str) -> Bill | None:
-    """Find the bill of a period."""
+    """Find the bill of a period, where the caller sees it."""
+    sight = info.context.see(number)
+    if sight is None or (sight.period is not None and period < sight.period):
+        return None
     rulebook = await info.context.app.intake.rules()
     async with info.context.app.pool.acquire() as db:
         row = await bills.find(db, number, period, rulebook)
-    return Bill.of(row) if row is not None else None
+    return Bill.of(row, sight) if row is not None else None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Annotated
 
 import strawberry
 
-from bels.api.account_money import AccountMoney
+from bels.access.callers import WHOLE, Sight
+from bels.api.account_personal import AccountPersonal
 from bels.api.context import Info
 from bels.api.engine.paging import Connection, connect, encode_id, read_page
 from bels.api.engine.scalars import Money
@@ -48,9 +50,9 @@ class AverageBasis:
     values: list[RegisterValue] = strawberry.field(description="What the registers showed.")
 
     @classmethod
-    def of(cls, row: AverageReading | None) -> AverageBasis | None:
-        """Show a row, where there is one."""
-        if row is None:
+    def of(cls, row: AverageReading | None, sight: Sight) -> AverageBasis | None:
+        """Show a row, where there is one and it is seen."""
+        if row is None or row.entry <= sight.entry:
             return None
         return cls(entry=row.entry, at=row.at, period=Period(row.period), values=shown(row.values))
 
@@ -96,7 +98,7 @@ class Estimation:
     silence: list[SilentPeriod] = strawberry.field(description="The coming periods that have no reading yet.")
 
     @classmethod
-    def of(cls, row: EstimationRow, group: str, rulebook: Rulebook) -> Estimation:
+    def of(cls, row: EstimationRow, group: str, rulebook: Rulebook, sight: Sight = WHOLE) -> Estimation:
         """Show a row, priced for a tariff group."""
         return cls(
             mode=terms.Mode(row.mode) if row.mode is not None else None,
@@ -105,8 +107,8 @@ class Estimation:
             periods_left=row.periods_left,
             inspection_due=row.inspection_due,
             average=Average.of(row.average),
-            average_since=AverageBasis.of(row.average_since),
-            average_until=AverageBasis.of(row.average_until),
+            average_since=AverageBasis.of(row.average_since, sight),
+            average_until=AverageBasis.of(row.average_until, sight),
             silence=[SilentPeriod.of(s, group, rulebook) for s in row.silent],
         )
 
@@ -175,7 +177,7 @@ class ChannelLink:
 
 
 @strawberry.type(description="A household's account (лицевой счёт).")
-class Account(AccountMoney):
+class Account(AccountPersonal):
     """A household's account."""
 
     version: int = strawberry.field(description="The number of its last entry: grows with every change.")
@@ -190,9 +192,10 @@ class Account(AccountMoney):
     links: list[ChannelLink] = strawberry.field(description="Senders that may speak for the account.")
 
     @classmethod
-    def of(cls, row: OverviewRow) -> Account:
-        """Show a row."""
+    def of(cls, row: OverviewRow, sight: Sight = WHOLE) -> Account:
+        """Show a row, to somebody who sees it from there on."""
         return cls(
+            sight=sight,
             id=encode_id("Account", row.account),
             number=row.account,
             version=row.version,
@@ -213,6 +216,11 @@ class Account(AccountMoney):
         """Say whether a reading may be sent now."""
         intake = info.context.app.intake
         told = await intake.may_submit(self.number)
+        if told.sent is not None and self.sight.entry:
+            # What the household before sent for this period is not shown to the one after it.
+            async with info.context.app.pool.acquire() as db:
+                mine = await readings.page(db, self.number, self.sight.entry, None, 1, True, None, told.period)
+            told = told if mine else replace(told, sent=None)
         return Submission.of(told, intake.rulebook.group_of(self.locality, self.stove), intake.rulebook)
 
     @strawberry.field(description="How the account is estimated, and what silence will be billed.")
@@ -223,7 +231,7 @@ class Account(AccountMoney):
         if row is None:
             return None
         rulebook = await info.context.app.intake.rules()
-        return Estimation.of(row, rulebook.group_of(self.locality, self.stove), rulebook)
+        return Estimation.of(row, rulebook.group_of(self.locality, self.stove), rulebook, self.sight)
 
     @strawberry.field(description="Readings, in the order in which they were recorded.")
     async def readings(
@@ -241,7 +249,7 @@ class Account(AccountMoney):
         """List readings."""
         page = read_page(first=first, after=after, last=last, before=before, kinds=(int,))
         async with info.context.app.pool.acquire() as db:
-            rows = await readings.page(db, self.number, *around(page), status, period)
+            rows = await readings.page(db, self.number, *around(page, self.sight.entry), status, period)
         return connect(rows, page, node=Reading.of, key=lambda row: (row.entry,))
 
     @strawberry.field(description="Closed billing periods, oldest first, with the recalculations posted in each.")
@@ -251,7 +259,7 @@ class Account(AccountMoney):
         """List closed periods."""
         page = read_page(first=first, after=after, last=last, before=before, kinds=(str,))
         async with info.context.app.pool.acquire() as db:
-            rows = await usage.page(db, self.number, *around(page))
+            rows = await usage.page(db, self.number, *around(page, self.before))
         return connect(rows, page, node=Usage.of, key=lambda row: (row.period,))
 
     @strawberry.field(description="The audit trail: every entry of the account's journal in words.")
@@ -261,12 +269,15 @@ class Account(AccountMoney):
         """List the journal in words."""
         page = read_page(first=first, after=after, last=last, before=before, kinds=(int,))
         async with info.context.app.pool.acquire() as db:
-            rows = await audit.page(db, self.number, *around(page))
+            rows = await audit.page(db, self.number, *around(page, self.sight.entry))
         return connect(rows, page, node=AuditEntry.of, key=lambda row: (row.entry,))
 
 
 async def find_account(info: Info, number: str) -> Account | None:
-    """Find an account by number."""
+    """Find an account by number, where the caller sees it."""
+    sight = info.context.see(number)
+    if sight is None:
+        return None
     async with info.context.app.pool.acquire() as db:
         row = (await overview.find(db, [number])).get(number)
-    return Account.of(row) if row is not None else None
+    return Account.of(row, sight) if row is not None else None

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import strawberry
 
+from bels.access.callers import WHOLE, Sight
 from bels.api.engine.paging import Node, encode_id
 from bels.api.engine.scalars import Money
 from bels.api.objects import Average, Norm, RegisterKwh, kwh
@@ -118,8 +119,8 @@ class Bill(Node):
     pdf_url: str = strawberry.field(description="Where the bill is as a PDF, from the root of this server.")
 
     @classmethod
-    def of(cls, row: bills.Bill) -> Bill:
-        """Show a bill."""
+    def of(cls, row: bills.Bill, sight: Sight = WHOLE) -> Bill:
+        """Show a bill; the year before it only as far as it is seen."""
         told = row.explained
         return cls(
             id=encode_id("Bill", f"{row.account}/{row.period}"),
@@ -185,7 +186,11 @@ class Bill(Node):
             penalty_accrued=row.penalty_accrued,
             penalty_paid=row.penalty_paid,
             penalty_closing=row.penalty_closing,
-            year=[MonthUsage(period=Period(m.period), mode=terms.Mode(m.mode), usage=kwh(m.kwh)) for m in row.year],
+            year=[
+                MonthUsage(period=Period(m.period), mode=terms.Mode(m.mode), usage=kwh(m.kwh))
+                for m in row.year
+                if sight.period is None or m.period >= sight.period
+            ],
             rulebook=row.rulebook,
             explain=_told(told.balance if told is not None else None),
             pdf_url=f"/bills/{row.account}/{row.period}.pdf",

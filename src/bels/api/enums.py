@@ -7,7 +7,9 @@ from enum import Enum
 from typing import Any
 
 import strawberry
+from strawberry.types.enum import EnumValue
 
+from bels.access.words import WORDS, AccessReason
 from bels.domain import explain, terms
 from bels.projections import words
 from bels.projections.receipts import ReceiptState as State
@@ -145,7 +147,7 @@ ROUNDINGS = {
 UNITS = {explain.Unit.KWH: "kWh.", explain.Unit.ROUBLES: "Roubles."}
 
 
-def _describe(described: Mapping[Any, str]) -> None:
+def describe(described: Mapping[Any, str]) -> None:
     """Give every value of an enum its description; the Russian tables are those of the audit trail."""
     kind: type[Enum] = type(next(iter(described)))
     definition: Any = kind.__strawberry_definition__  # type: ignore[attr-defined]
@@ -179,4 +181,9 @@ for table in (
     ROUNDINGS,
     UNITS,
 ):
-    _describe(table)
+    describe(table)
+
+# The codes of the door stand beside those of the domain: one enum for whoever reads a refusal. Nobody sends one.
+RefusalCode.__strawberry_definition__.values += [  # type: ignore[attr-defined]
+    EnumValue(each.value, each.value, description=WORDS[each].text) for each in AccessReason
+]

@@ -8,6 +8,7 @@ from datetime import date, datetime
 import strawberry
 
 import bels.api.enums  # noqa: F401  # the enums are described there
+from bels.access.callers import Sight
 from bels.api import payments
 from bels.api.context import Info
 from bels.api.engine.paging import Node, encode_id
@@ -94,6 +95,7 @@ class Balance:
     changed_at: datetime | None = strawberry.field(description="When money last moved; null where none has.")
     number: strawberry.Private[str]
     next_period: strawberry.Private[Period | None]
+    sight: strawberry.Private[Sight]
 
     @strawberry.field(
         description="How the balance of electricity was found: from the last bill on, movement by movement."
@@ -103,16 +105,17 @@ class Balance:
         async with info.context.app.pool.acquire() as db:
             period = await bills.last_period(db, self.number)
             since = await ledger.of_bill(db, self.number, self.next_period or "")
-        moves = [m for m in since if m.purpose == terms.Purpose.ENERGY]
+        moves = [m for m in since if m.purpose == terms.Purpose.ENERGY and m.entry > self.sight.entry]
         opening = moves[0].balance - moves[0].amount if moves else self.balance
         told = tuple((m.kind, m.booked_on, m.amount) for m in moves)
         closing = moves[-1].balance if moves else self.balance
         return Explanation.of(explain_balance(self.number, period, opening, told, (), (), closing))
 
     @classmethod
-    def of(cls, row: BalanceRow | None, today: date, number: str, next_period: Period | None) -> Balance:
-        """Show a row; an account without a movement owes nothing."""
-        owed = [OwedBill.of(x, today) for x in row.owed] if row is not None else []
+    def of(cls, row: BalanceRow | None, today: date, number: str, next_period: Period | None, sight: Sight) -> Balance:
+        """Show a row; an account without a movement owes nothing. Bills that are not seen are not listed."""
+        seen = [x for x in row.owed if sight.period is None or x.period >= sight.period] if row is not None else []
+        owed = [OwedBill.of(x, today) for x in seen]
         return cls(
             balance=row.balance if row is not None else ZERO,
             advance=row.advance if row is not None else ZERO,
@@ -123,6 +126,7 @@ class Balance:
             changed_at=row.changed_at if row is not None else None,
             number=number,
             next_period=next_period,
+            sight=sight,
         )
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import msgspec
 from graphql import GraphQLError
 
+from bels.access.callers import Caller
 from bels.api.context import Info
 from bels.api.engine.scalars import BadUserInputError
+from bels.domain.commands import Command
 from bels.intake import Message, Outcome, TryLater
 
 KEY_LENGTH_MAX = 200
@@ -40,6 +42,17 @@ def key_of(key: str, field: str = "idempotencyKey") -> str:
 def raw_of(content: object) -> str:
     """Write the content of a message: the same key with another content is refused."""
     return _encode(content).decode()
+
+
+def message_of(
+    info: Info, caller: Caller, key: str, account: str, command: Command, raw: str, field: str = "idempotencyKey"
+) -> Message:
+    """Make a message of a caller: its channel is the credential's, its name the caller's key.
+
+    :raises BadUserInputError: the key is empty or too long.
+    """
+    name = caller.message_id(key_of(key, field))
+    return Message(caller.channel, name, caller.actor, account, command, raw, info.context.request_id)
 
 
 async def submit(info: Info, message: Message) -> Outcome:

@@ -12,7 +12,7 @@ from bels.api import money_inputs as inputs
 from bels.api import payments
 from bels.api.context import Info
 from bels.api.engine.scalars import BadUserInputError, clean_text
-from bels.api.messages import TryLaterError, key_of, raw_of, submit
+from bels.api.messages import TryLaterError, key_of, message_of, raw_of, submit
 from bels.api.money_outcomes import (
     MakeRefundResult,
     MovePaymentResult,
@@ -82,8 +82,7 @@ def _moved(outcome: Outcome) -> dict[str, Any]:
 
 
 def _message(info: Info, role: Role, key: str, stream: str, command: Command, content: object) -> Message:
-    caller = info.context.app.caller(role)
-    return Message(caller.channel, key, caller.actor, stream, command, raw_of(content))
+    return message_of(info, info.context.caller_for(role), key, stream, command, raw_of(content))
 
 
 @strawberry.type
@@ -190,7 +189,7 @@ class MoneyMutation:
         """Publish rules."""
         key = key_of(input.idempotency_key)
         app = info.context.app
-        caller = app.caller(Role.OPERATOR)
+        caller = info.context.caller_for(Role.OPERATOR)
         reason = clean_text(input.retroactive) if input.retroactive is not None else None
         raw = raw_of(("publishRulebook", input.toml, reason))
         try:
@@ -199,7 +198,7 @@ class MoneyMutation:
                 base = await app.intake.rules()
                 book = await asyncio.to_thread(read_rulebook, input.toml, base)
                 command = await publication(app.pool, app.intake, book, f"publishRulebook, {caller.actor}", reason)
-                before = await submit(info, Message(caller.channel, key, caller.actor, RULEBOOK, command, raw))
+                before = await submit(info, message_of(info, caller, key, RULEBOOK, command, raw))
         except RulebookFileError as error:
             return RulebookFaulty.of(error)
         except TryLater:
@@ -261,6 +260,6 @@ async def _move(info: Info, input: inputs.MovePaymentInput, key: str, row: Payme
 async def _published_before(info: Info, key: str, raw: str) -> Outcome | None:
     """Find the first outcome of the same publication: a file says something else over other rules."""
     async with info.context.app.pool.acquire() as db:
-        channel = info.context.app.caller(Role.OPERATOR).channel.value
-        found = await find_messages(db, [(channel, key)])
+        caller = info.context.caller_for(Role.OPERATOR)
+        found = await find_messages(db, [(caller.channel.value, caller.message_id(key))])
         return (await outcomes_of(db, found))[0] if found and found[0].content == digest(raw) else None

@@ -206,7 +206,10 @@ class MoneyQuery:
         """Find a payment."""
         async with info.context.app.pool.acquire() as db:
             row = await payments.by_receipt(db, receipt)
-        return Payment.of(row) if row is not None else None
+        if row is None or not info.context.owns(row.actor):
+            return None
+        sight = info.context.see(row.account)
+        return Payment.of(row) if sight is not None and row.entry > sight.entry else None
 
     @strawberry.field(description="The tariff of a dwelling in force on a day (public); null where none is known.")
     async def tariff(
@@ -308,6 +311,7 @@ class MoneyQuery:
             found = await overview.to_close(db, period, since, page.limit)
         numbers = [number for number, _ in found]
         accounts = await app.intake.accounts(numbers)
+        info.context.saw(numbers)
         previews = preview_closings((accounts[n] for n in numbers), period, now, app.intake.rulebook)
         shown = connect(previews, page, node=AccountClosing.of, key=lambda preview: (preview.account,))
         return ClosingPreviewConnection(edges=shown.edges, page_info=shown.page_info, period=period, after=since)

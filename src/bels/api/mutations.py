@@ -8,10 +8,11 @@ import strawberry
 
 from bels.access.callers import sender_digest
 from bels.api import inputs
+from bels.api.cabinet_mutations import CabinetMutation
 from bels.api.context import Info
 from bels.api.engine.scalars import BadUserInputError
 from bels.api.inputs import model_of, values_of
-from bels.api.messages import TryLaterError, is_key, key_of, raw_of, submit
+from bels.api.messages import TryLaterError, is_key, message_of, raw_of, submit
 from bels.api.money_mutations import MoneyMutation
 from bels.api.outcomes import (
     CommandRefused,
@@ -22,15 +23,17 @@ from bels.api.outcomes import (
     SubmitReadingResult,
     SubmitReadingsResult,
     done,
+    not_seen_reading,
     refused_command,
     row_outcome,
     submitted,
 )
+from bels.api.personal import PersonalMutation
+from bels.api.receipts import find_receipt
 from bels.domain import commands
 from bels.domain.commands import Command, SubmitReading
 from bels.domain.terms import EntryNumber, Reason, Role
 from bels.intake import Message, TryLater
-from bels.projections import receipts
 
 ROWS_MAX = 500
 VALUES_MAX = 10
@@ -48,35 +51,36 @@ def texts(values: Sequence[inputs.RegisterReading]) -> Mapping[str, str]:
 
 def _reading(info: Info, given: inputs.SubmitReadingInput) -> Message:
     app = info.context.app
-    caller = app.caller(Role.CONSUMER)
+    caller = info.context.caller_for(Role.CONSUMER)
     values = texts(given.values)
     command = SubmitReading(app.intake.clock(), values, Role.CONSUMER, given.taken_at, given.meter)
     raw = raw_of(("submitReading", given.account, values, given.taken_at, given.meter))
-    return Message(caller.channel, key_of(given.idempotency_key), caller.actor, given.account, command, raw)
+    return message_of(info, caller, given.idempotency_key, given.account, command, raw)
 
 
 async def _carry_out(info: Info, role: Role, account: str, key: str, command: Command, given: object) -> CommandResult:
-    caller = info.context.app.caller(role)
+    caller = info.context.caller_for(role)
     raw = raw_of((type(command).__name__, given))
-    outcome = await submit(info, Message(caller.channel, key_of(key), caller.actor, account, command, raw))
+    outcome = await submit(info, message_of(info, caller, key, account, command, raw))
     return done(outcome, caller.channel, caller.actor)
 
 
 async def _held(info: Info, receipt: str) -> tuple[str, EntryNumber] | CommandRefused:
-    async with info.context.app.pool.acquire() as db:
-        row = await receipts.find(db, receipt.strip().upper())
+    row = await find_receipt(info, receipt)
     if row is None or row.first_version is None or row.reading is None:
         return refused_command(Reason.UNKNOWN_READING, "", detail=receipt[:40])
     return row.account, EntryNumber(row.first_version)
 
 
 @strawberry.type(description="What may be done: each mutation is one message, with a receipt.")
-class Mutation(MoneyMutation):
+class Mutation(MoneyMutation, CabinetMutation, PersonalMutation):
     """What may be done."""
 
     @strawberry.mutation(description="Submit a meter reading: accepted, held with a reason, or refused with a reason.")
     async def submit_reading(self, info: Info, input: inputs.SubmitReadingInput) -> SubmitReadingResult:
         """Submit a reading."""
+        if info.context.see(input.account) is None:
+            return not_seen_reading(input.account)
         return submitted(await submit(info, _reading(info, input)))
 
     @strawberry.mutation(
@@ -88,13 +92,17 @@ class Mutation(MoneyMutation):
             raise BadUserInputError(
                 f"`rows` must have 1 to {ROWS_MAX} readings; this one has {len(input.rows)}. Send them in several calls."
             )
-        named = [(i, row) for i, row in enumerate(input.rows) if is_key(row.idempotency_key)]
+        seen = [info.context.see(row.account) is not None for row in input.rows]
+        named = [(i, row) for i, row in enumerate(input.rows) if seen[i] and is_key(row.idempotency_key)]
         try:
             outcomes = await info.context.app.intake.handle([_reading(info, row) for _, row in named])
         except TryLater:
             raise TryLaterError from None
         taken = {i: outcome for (i, _), outcome in zip(named, outcomes, strict=True)}
-        rows = [RowOutcome(index=i, outcome=row_outcome(taken.get(i), i)) for i in range(len(input.rows))]
+        rows = [
+            RowOutcome(index=i, outcome=row_outcome(taken.get(i), i, None if seen[i] else row.account))
+            for i, row in enumerate(input.rows)
+        ]
         return SubmitReadingsResult(
             rows=rows,
             accepted=sum(isinstance(row.outcome, ReadingAccepted) for row in rows),
@@ -241,7 +249,9 @@ class Mutation(MoneyMutation):
     async def link_channel(self, info: Info, input: inputs.LinkChannelInput) -> CommandResult:
         """Link a sender."""
         app = info.context.app
-        command = commands.LinkChannel(input.channel, sender_digest(input.address, app.sender_key), app.intake.clock())
+        command = commands.LinkChannel(
+            input.channel, sender_digest(input.address, app.door.sender_key), app.intake.clock()
+        )
         given = (input.account, command.channel, command.sender)
         return await _carry_out(info, Role.OPERATOR, input.account, input.idempotency_key, command, given)
 
@@ -249,7 +259,7 @@ class Mutation(MoneyMutation):
     async def unlink_channel(self, info: Info, input: inputs.UnlinkChannelInput) -> CommandResult:
         """Unlink a sender."""
         app = info.context.app
-        sender = sender_digest(input.address, app.sender_key)
+        sender = sender_digest(input.address, app.door.sender_key)
         command = commands.UnlinkChannel(input.channel, sender, app.intake.clock(), input.ground)
         given = (input.account, command.channel, command.sender, input.ground)
         return await _carry_out(info, Role.OPERATOR, input.account, input.idempotency_key, command, given)

@@ -69,10 +69,11 @@ Last = Annotated[int | None, strawberry.argument(description="How many from the 
 Before = Annotated[str | None, strawberry.argument(description="The cursor before which to end.")]
 
 
-def around(page: Page) -> tuple[Any, Any, int, bool]:
-    """Give a page of a view whose key is one column: after, before, how many rows, backwards."""
+def around(page: Page, floor: Any = None) -> tuple[Any, Any, int, bool]:
+    """Give a page of a view whose key is one column: after, before, how many rows, backwards; nothing up to ``floor``."""
+    after = page.after[0] if page.after is not None else None
     return (
-        page.after[0] if page.after is not None else None,
+        after if floor is None or (after is not None and after > floor) else floor,
         page.before[0] if page.before is not None else None,
         page.limit,
         page.backwards,
@@ -345,6 +346,9 @@ class AuditEntry(Node):
     receipt: str = strawberry.field(description="The receipt of the message that led to it.")
     rule: str | None = strawberry.field(description="The act and point it rests on.")
     data: str = strawberry.field(description="The event itself, as JSON.")
+    request_id: str = strawberry.field(
+        description="The request that brought the message, as in the logs; empty where none did."
+    )
 
     @classmethod
     def of(cls, row: AuditRow) -> AuditEntry:
@@ -361,11 +365,15 @@ class AuditEntry(Node):
             receipt=row.receipt,
             rule=row.rule,
             data=row.data,
+            request_id=row.request_id,
         )
 
 
 async def find_reading(info: Info, number: str, entry: int) -> Reading | None:
-    """Find a reading by its entry."""
+    """Find a reading by its entry, where the caller sees it."""
+    sight = info.context.see(number)
+    if sight is None or entry <= sight.entry:
+        return None
     async with info.context.app.pool.acquire() as db:
         row = await readings.find(db, number, entry)
     return Reading.of(row) if row is not None else None

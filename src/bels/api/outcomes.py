@@ -253,11 +253,19 @@ def submitted(outcome: Outcome) -> ReadingAccepted | ReadingHeld | ReadingRefuse
     raise TypeError(type(event).__name__)
 
 
-def row_outcome(outcome: Outcome | None, index: int) -> ReadingAccepted | ReadingHeld | ReadingRefused | MessageParked:
-    """Show the outcome of a row, None where it has no name to be taken under; a refusal points into the row."""
-    if outcome is None:
+def row_outcome(
+    outcome: Outcome | None, index: int, not_seen: str | None = None
+) -> ReadingAccepted | ReadingHeld | ReadingRefused | MessageParked:
+    """Show the outcome of a row; a refusal points into the row.
+
+    It is None where the row has no name to be taken under, or where its account is ``not_seen`` by the caller.
+    """
+    shown: ReadingAccepted | ReadingHeld | ReadingRefused | MessageParked
+    if not_seen is not None:
+        shown = not_seen_reading(not_seen)
+    elif outcome is None:
         words = refusal(terms.Reason.BAD_MESSAGE_ID)
-        shown: ReadingAccepted | ReadingHeld | ReadingRefused | MessageParked = ReadingRefused(
+        shown = ReadingRefused(
             code=terms.Reason.BAD_MESSAGE_ID,
             text=words.text,
             hint=words.hint,
@@ -284,6 +292,15 @@ def refused_reading(event: events.ReadingRefused, account: str, receipt: str | N
     if path is not None and "values" in path and event.expected:
         hint = f"Пример: values: [{', '.join(_example(register) for register in event.expected)}]"
     return ReadingRefused(code=event.reason, text=words.text, hint=hint, path=path, receipt=receipt, replayed=repeated)
+
+
+def not_seen_reading(account: str) -> ReadingRefused:
+    """Refuse a reading for an account that the caller does not see, in the words for one that is not there."""
+    words = refusal(terms.Reason.UNKNOWN_ACCOUNT, (), account)
+    path = PATHS[terms.Reason.UNKNOWN_ACCOUNT]
+    return ReadingRefused(
+        code=terms.Reason.UNKNOWN_ACCOUNT, text=words.text, hint=words.hint, path=path, receipt=None, replayed=False
+    )
 
 
 def _example(register: terms.Register) -> str:

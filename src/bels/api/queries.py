@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, cast
 
 import strawberry
 
+from bels.access.words import AccessReason, Refused
 from bels.api import inputs
 from bels.api.account_money import find_bill
 from bels.api.accounts import Account, find_account
+from bels.api.cabinets import CabinetQuery
 from bels.api.context import Info
 from bels.api.engine.paging import Connection, Node, connect, decode_id, read_page
 from bels.api.engine.scalars import BadUserInputError
@@ -28,15 +30,16 @@ from bels.api.objects import (
     around,
     find_reading,
 )
-from bels.api.outcomes import PreviewReadingResult, previewed
-from bels.api.receipts import ParkedMessage, Receipt
+from bels.api.outcomes import PreviewReadingResult, not_seen_reading, previewed
+from bels.api.personal import PersonalQuery
+from bels.api.receipts import ParkedMessage, Receipt, find_receipt
+from bels.api.records import RecordQuery
 from bels.domain.commands import SubmitReading
 from bels.domain.periods import period
 from bels.domain.terms import Period, Reason, Role
 from bels.intake import TryLater
 from bels.journal.journal import find_parked
-from bels.projections import audit, ledger, overview, readings, receipts, usage
-from bels.words import refusal
+from bels.projections import audit, ledger, overview, readings, usage
 
 NODES_MAX = 100
 NODE_TYPES = ("Account", "Reading", "Usage", "AuditEntry", "Payment", "Bill")
@@ -53,7 +56,7 @@ class PossibleRefusal:
 
 
 @strawberry.type(description="What may be asked to see.")
-class Query(MoneyQuery):
+class Query(MoneyQuery, RecordQuery, CabinetQuery, PersonalQuery):
     """What may be asked to see."""
 
     @strawberry.field(description="An account by number; null when there is none.")
@@ -78,6 +81,7 @@ class Query(MoneyQuery):
         situation = None if open is None else "OPEN" if open else "CLOSED"
         async with info.context.app.pool.acquire() as db:
             rows = await overview.page(db, *around(page), situation)
+        info.context.saw(row.account for row in rows)
         return connect(rows, page, node=Account.of, key=lambda row: (row.account,))
 
     @strawberry.field(description="Any object by its id; null when there is none.")
@@ -101,14 +105,15 @@ class Query(MoneyQuery):
         self, info: Info, number: Annotated[str, strawberry.argument(description="Eight characters.")]
     ) -> Receipt | None:
         """Find a receipt."""
-        async with info.context.app.pool.acquire() as db:
-            row = await receipts.find(db, number.strip().upper())
+        row = await find_receipt(info, number)
         return Receipt.of(row) if row is not None else None
 
     @strawberry.field(description="The whole effect of a reading; nothing is stored.")
     async def preview_reading(self, info: Info, input: inputs.PreviewReadingInput) -> PreviewReadingResult:
         """Preview a reading."""
         app = info.context.app
+        if info.context.see(input.account) is None:
+            return not_seen_reading(input.account)
         command = SubmitReading(app.intake.clock(), texts(input.values), Role.CONSUMER, input.taken_at, input.meter)
         try:
             return previewed(await app.intake.preview(input.account, command), input.account)
@@ -122,6 +127,7 @@ class Query(MoneyQuery):
         key = page.after
         async with info.context.app.pool.acquire() as db:
             rows = await readings.held(db, key, page.limit)  # type: ignore[arg-type]  # the cursor's kinds say so
+        info.context.saw(row.account for row in rows)
         return connect(rows, page, node=Reading.of, key=lambda row: (row.received_at, row.account, row.entry))
 
     @strawberry.field(description="Messages that could not be handled and wait for an operator, oldest first.")
@@ -131,6 +137,7 @@ class Query(MoneyQuery):
         key = page.after
         async with info.context.app.pool.acquire() as db:
             rows = await find_parked(db, key, page.limit)  # type: ignore[arg-type]  # the cursor's kinds say so
+        info.context.saw(row.account for row in rows)
         return connect(
             rows,
             page,
@@ -149,9 +156,9 @@ class Query(MoneyQuery):
     def possible_refusals(self) -> list[PossibleRefusal]:
         """List refusals."""
         return [
-            PossibleRefusal(code=reason, text=words.text, hint=words.hint)
-            for reason in Reason
-            for words in (refusal(reason),)
+            PossibleRefusal(code=cast("Reason", reason), text=words.text, hint=words.hint)
+            for reason in (*Reason, *AccessReason)
+            for words in (Refused(reason).words,)
         ]
 
 
@@ -160,7 +167,12 @@ async def _node(info: Info, id: str) -> Node | None:
     number, _, rest = key.partition("/")
     if type_name == "Account":
         return await find_account(info, number)
+    sight = info.context.see(number)
+    if sight is None:
+        return None
     if type_name == "Usage":
+        if sight.period is not None and rest < sight.period:
+            return None
         async with info.context.app.pool.acquire() as db:
             rows = await usage.page(db, number, None, rest + "\x01", 1, True)
         return Usage.of(rows[0]) if rows and rows[0].period == rest else None
@@ -171,6 +183,8 @@ async def _node(info: Info, id: str) -> Node | None:
     entry = int(rest)
     if type_name == "Reading":
         return await find_reading(info, number, entry)
+    if entry <= sight.entry:
+        return None
     async with info.context.app.pool.acquire() as db:
         if type_name == "Payment":
             payment = await ledger.payment_at(db, number, entry)

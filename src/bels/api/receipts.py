@@ -6,9 +6,11 @@ from datetime import datetime
 
 import strawberry
 
+from bels.api.context import Info
 from bels.api.objects import Reading
 from bels.domain import terms
 from bels.domain.terms import Period
+from bels.projections import receipts
 from bels.projections.receipts import ReceiptRow
 from bels.projections.receipts import ReceiptState as State
 
@@ -41,6 +43,16 @@ class Receipt:
             counted_in=counted_in,
             reading=reading,
         )
+
+
+async def find_receipt(info: Info, number: str) -> ReceiptRow | None:
+    """Find what became of a message, where the caller sees its account and, as a bank or gateway, brought it itself."""
+    async with info.context.app.pool.acquire() as db:
+        row = await receipts.find(db, number.strip().upper())
+    if row is None or not info.context.owns(row.actor):
+        return None
+    sight = info.context.see(row.account)
+    return row if sight is not None and (row.first_version or 0) >= sight.entry + (sight.entry > 0) else None
 
 
 RECEIPT_TEXTS = {

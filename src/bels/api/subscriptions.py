@@ -13,8 +13,8 @@ from bels.api.accounts import Account, find_account
 from bels.api.changes import TooManyWatchers
 from bels.api.context import Info
 from bels.api.objects import AuditEntry
-from bels.api.receipts import Receipt
-from bels.projections import audit, receipts
+from bels.api.receipts import Receipt, find_receipt
+from bels.projections import audit
 
 ENTRIES_MAX = 100
 
@@ -39,6 +39,8 @@ class Subscription:
         known: int | None = None
         async for _ in _watch(info, account_number):
             account = await find_account(info, account_number)
+            if account is None and known is not None:
+                return
             if account is None or account.version == known:
                 continue
             entries: list[AuditEntry] = []
@@ -54,16 +56,16 @@ class Subscription:
         self, info: Info, number: Annotated[str, strawberry.argument(description="Eight characters.")]
     ) -> AsyncGenerator[Receipt, None]:
         """Tell the state of a receipt."""
-        receipt = number.strip().upper()
-        async with info.context.app.pool.acquire() as db:
-            row = await receipts.find(db, receipt)
+        row = await find_receipt(info, number)
         if row is None:
             return
         state = None
         async for _ in _watch(info, row.account):
-            async with info.context.app.pool.acquire() as db:
-                row = await receipts.find(db, receipt)
-            if row is not None and row.state is not state:
+            # Whoever has lost the account since hears no more.
+            row = await find_receipt(info, number)
+            if row is None:
+                return
+            if row.state is not state:
                 state = row.state
                 yield Receipt.of(row)
 

@@ -35,6 +35,7 @@ from bels.channels.sms_grammar import (
 )
 from bels.domain.commands import ConfirmReading, SubmitReading
 from bels.domain.events import ReadingRefused
+from bels.domain.read_value import quoted
 from bels.domain.terms import Channel, Reason, Register, Role
 from bels.intake import Message, Outcome, TryLater
 from bels.words import TRY_LATER, ReceiptState, answer, in_sms, state
@@ -103,6 +104,8 @@ def sms_routes(
     sender_digest: Callable[[str], str],
     now: Callable[[], datetime],
     token: str | None,
+    gateway: Callable[[str], Awaitable[bool]] | None = None,
+    kept: Callable[[str], str] = str,
     wait_s: float = WAIT_S,
 ) -> list[Route]:
     """Make the route of ``GET /channels/sms``.
@@ -111,7 +114,9 @@ def sms_routes(
     was the same under another id, and taken; ``meter_of`` gives the meter in service of an account; ``receipt_state`` what
     a receipt stands for; ``linked`` whether a sender (by digest) may speak for an account; ``sender_digest`` a keyed hex digest of an address.
 
-    ``token`` is the secret that Kannel sends; None only where nobody else can reach the port.
+    ``kept`` gives a text as it may be kept: sealed where it holds more than a reading.
+    ``token`` is the secret that Kannel sends, ``gateway`` says whether it is the credential "client:secret" of a gateway for
+    SMS; both None only where nobody else can reach the port.
 
     :raises ValueError: the token is empty: anybody could then write under any phone.
     """
@@ -139,7 +144,7 @@ def sms_routes(
                 registers = meter.registers if meter is not None else ()
                 values = read_values(tokens, registers, meter.display if meter is not None else None)
                 if isinstance(values, BadValue):
-                    return account, ReadingRefused(Reason.BAD_VALUE, at, {}, registers, detail=values.token)
+                    return account, ReadingRefused(Reason.BAD_VALUE, at, {}, registers, detail=quoted(values.token))
                 return account, SubmitReading(at, values)
             case Confirmation(receipt):
                 found = await receipt_state(receipt)
@@ -157,6 +162,13 @@ def sms_routes(
             case _ as never:
                 assert_never(never)
 
+    async def may(credential: bytes) -> bool:
+        if token is not None and compare_digest(credential, token.encode()):
+            return True
+        if gateway is None:
+            return token is None
+        return await gateway(credential.decode("latin-1"))
+
     async def receive(request: Request) -> Response:
         if request.method != "GET":
             # Starlette would answer HEAD too, and the message would be taken by it.
@@ -164,11 +176,11 @@ def sms_routes(
         given = _parameters(request.scope["query_string"])
         if given is None:
             return PlainTextResponse("BELS: too many parameters", 400)
-        if token is not None and not compare_digest(given.get("token", b""), token.encode()):
+        if not await may(given.get("token", b"")):
             return PlainTextResponse("BELS: wrong token", 403)
         if "text" not in given:
             return PlainTextResponse("BELS: get-url has no text=%a", 400)
-        sms = _read(given, sender_digest, now())
+        sms = _read(given, sender_digest, kept, now())
         try:
             async with timeout(wait_s):
                 said = await handle(sms)
@@ -219,7 +231,9 @@ def _parameters(query: bytes) -> dict[str, bytes] | None:
     return {name: value.encode("latin-1") for name, value in reversed(pairs)}
 
 
-def _read(given: Mapping[str, bytes], sender_digest: Callable[[str], str], at: datetime) -> Sms:
+def _read(
+    given: Mapping[str, bytes], sender_digest: Callable[[str], str], kept: Callable[[str], str], at: datetime
+) -> Sms:
     def plain(*names: str) -> str:
         return next((given[name] for name in names if name in given), b"").decode("utf-8", "replace").strip()
 
@@ -227,11 +241,11 @@ def _read(given: Mapping[str, bytes], sender_digest: Callable[[str], str], at: d
     text = decoded(given["text"], plain("charset") or ("utf-16be" if plain("coding") == "2" else ""))
     content: dict[str, str] = {
         "from": sender,
-        "text": (text or "")[:LENGTH_MAX],
+        "text": kept((text or "")[:LENGTH_MAX]),
         "to": plain("to", "receiver")[:_ADDRESS_LENGTH_MAX],
     }
     if text is None or "\ufffd" in text:
-        content["bytes"] = given["text"][:_UNDECODABLE_BYTES_MAX].hex()
+        content["bytes"] = kept(given["text"][:_UNDECODABLE_BYTES_MAX].hex())
     if text is not None and len(text) > LENGTH_MAX:
         content["sha256"] = sha256(given["text"]).hexdigest()
     raw = dumps(content, ensure_ascii=False, sort_keys=True)

@@ -9,6 +9,7 @@ from datetime import UTC, timedelta
 import msgspec
 
 from bels.access.callers import sender_digest
+from bels.access.door import sender_key
 from bels.app import Bels
 from bels.demo.household import FIRST_NUMBER, Step, Town
 from bels.demo.payments import NOBODY, Habit, amount_of
@@ -85,7 +86,8 @@ async def _load(bels: Bels, town: Town, goes_on: bool) -> Loaded:
 
     # The clock of history: what is handled together was known at the moment of its last message.
     intake = Intake(bels.pool, bels.intake.rulebook, lambda: moment)
-    steps = plan(town, lambda address: sender_digest(address, bels.sender_key))
+    key = await sender_key(bels.pool, bels.vault)
+    steps = plan(town, lambda address: sender_digest(address, key))
     answered = {step.answers for step in steps}
     before = await _before(bels, steps) if goes_on else {}
     told: dict[str, Outcome] = {}
@@ -104,7 +106,7 @@ async def _load(bels: Bels, town: Town, goes_on: bool) -> Loaded:
                 if command is not None or step.name in before:
                     sent.append(step)
                     raw = before.get(step.name)
-                    messages.append(_message(step, command or step.command, raw, town, bels.sender_key))
+                    messages.append(_message(step, command or step.command, raw, town, key))
             for step, outcome in zip(sent, await intake.handle(messages), strict=True):
                 if step.name in answered:
                     told[step.name] = outcome
@@ -112,10 +114,10 @@ async def _load(bels: Bels, town: Town, goes_on: bool) -> Loaded:
                 refused += outcome.status is Status.REFUSED
             bar.update(len(group))
     # A second address of the first account, and the sign that the town is whole.
-    address = sender_digest(f"demo-{FIRST_NUMBER}", bels.sender_key)
+    address = sender_digest(f"demo-{FIRST_NUMBER}", key)
     linking = LinkChannel(Channel.CABINET, address, town.until)
     last = Step(town.until, LAST, str(FIRST_NUMBER), Channel.OFFICE, linking)
-    await intake.handle([_message(last, linking, None, town, bels.sender_key)])
+    await intake.handle([_message(last, linking, None, town, key)])
     return Loaded(
         True,
         f"The demonstration town is loaded: {town.accounts:,} accounts, {town.months} months, {len(steps):,} messages;"

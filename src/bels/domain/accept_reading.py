@@ -19,7 +19,7 @@ from bels.domain.actual_readings import (
 from bels.domain.commands import SubmitReading
 from bels.domain.events import Event, ReadingAccepted, ReadingHeld, ReadingRefused, ReadingSuperseded
 from bels.domain.periods import months_between, moscow_date, period_of
-from bels.domain.read_value import read_value
+from bels.domain.read_value import quoted, read_value
 from bels.domain.rulebook import Rulebook, Settings
 from bels.domain.terms import EntryNumber, HoldReason, Kwh, Period, ReadingKind, ReadingStatus, Reason, Register, Role
 
@@ -142,7 +142,7 @@ def _refused(
     return ReadingRefused(
         reason,
         command.received_at,
-        command.values,
+        {name: quoted(text) for name, text in command.values.items()},
         meter.model.registers if meter is not None else (),
         meter.model.capacity if meter is not None else None,
         detail,
@@ -153,7 +153,7 @@ def _read_values(command: SubmitReading, meter: Meter) -> dict[Register, int] | 
     read = {name: read_value(text) for name, text in command.values.items()}
     for name, value in read.items():
         if value is None:
-            return _refused(command, Reason.BAD_VALUE, meter, detail=command.values[name][:40])
+            return _refused(command, Reason.BAD_VALUE, meter, detail=quoted(command.values[name]))
     expected = meter.model.registers
     missing = [register for register in expected if register not in read]
     if missing:
@@ -163,7 +163,7 @@ def _read_values(command: SubmitReading, meter: Meter) -> dict[Register, int] | 
     values = {register: value for register in expected if (value := read[register]) is not None}
     for register, value in values.items():
         if value >= 10**meter.model.capacity:
-            return _refused(command, Reason.TOO_MANY_DIGITS, meter, detail=command.values[register][:40])
+            return _refused(command, Reason.TOO_MANY_DIGITS, meter, detail=quoted(command.values[register]))
     return values
 
 

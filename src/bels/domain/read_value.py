@@ -9,6 +9,7 @@ VALUE_LENGTH_MAX = 40
 """A longer text is no reading of a meter."""
 
 _LETTER_O = str.maketrans("ОоOo", "0000")
+_PERSONAL = pattern(r"\S*@\S*|[^\W\d_]{3,}|(?:\d[\s().-]*){9,}")
 _VALUE = pattern(r"([0-9]+)(?:[.,][0-9]*)?")
 
 
@@ -25,3 +26,8 @@ def read_value(text: str) -> int | None:
     if found is None and any(c.isdigit() for c in plain):
         found = _VALUE.fullmatch(plain.translate(_LETTER_O))
     return int(found.group(1)) if found is not None else None
+
+
+def quoted(text: str) -> str:
+    """Give what may be kept of a text that is no reading: words, phones and e-mails are no part of an account's history."""
+    return _PERSONAL.sub("***", text[:VALUE_LENGTH_MAX])

@@ -46,6 +46,7 @@ class Recorded:
     last_version: int | None
     answer: bytes | None
     raw: str
+    request_id: str = ""
 
 
 async def install(db: Db) -> None:
@@ -54,14 +55,7 @@ async def install(db: Db) -> None:
     async with db.transaction():
         await db.execute("SELECT pg_advisory_xact_lock($1)", SCHEMA_LOCK)
         await db.execute(schema)
-        await db.execute(
-            "INSERT INTO installation (sender_key) VALUES ($1) ON CONFLICT DO NOTHING", secrets.token_bytes(32)
-        )
-
-
-async def sender_key(db: Db) -> bytes:
-    """Give the key of this installation under which senders' addresses are digested."""
-    return bytes(await db.fetchval("SELECT sender_key FROM installation"))
+        await db.execute("INSERT INTO installation (sender_key) VALUES ('') ON CONFLICT DO NOTHING")
 
 
 READ = """
@@ -164,7 +158,7 @@ def appended(entries: Iterable[Entry]) -> Write:
     return Write(APPEND, _ENTRY, rows)
 
 
-_MESSAGE_COLUMNS = "channel, message_id, receipt, account, actor, content, recorded_at, status, first_version, last_version, answer, raw"
+_MESSAGE_COLUMNS = "channel, message_id, receipt, account, actor, content, recorded_at, status, first_version, last_version, answer, raw, request_id"
 
 
 async def find_messages(db: Db, names: Sequence[tuple[str, str]]) -> list[Recorded]:
@@ -182,6 +176,12 @@ async def find_receipt(db: Db, receipt: str) -> Recorded | None:
     """Find a message by its receipt, for ever."""
     row = await db.fetchrow(f"SELECT {_MESSAGE_COLUMNS} FROM message WHERE receipt = $1", receipt)
     return _recorded(row) if row is not None else None
+
+
+async def find_requests(db: Db, receipts: Sequence[str]) -> dict[str, str]:
+    """Find the requests that brought messages, by their receipts; "" where no request did."""
+    rows = await db.fetch("SELECT receipt, request_id FROM message WHERE receipt = ANY($1::text[])", list(receipts))
+    return {row["receipt"]: row["request_id"] for row in rows}
 
 
 async def find_repeated_sms(db: Db, actor: str, content: bytes, since: datetime) -> Recorded | None:
@@ -216,13 +216,13 @@ async def find_parked(db: Db, after: tuple[datetime, str] | None, limit: int) ->
 
 _MESSAGE = (
     "channel text, message_id text, receipt text, account text, actor text, content text, recorded_at timestamptz,"
-    " status text, first_version bigint, last_version bigint, answer text, raw text"
+    " status text, first_version bigint, last_version bigint, answer text, raw text, request_id text"
 )
 
 RECORD = f"""
 INSERT INTO message ({_MESSAGE_COLUMNS})
 SELECT channel, message_id, receipt, account, actor, decode(content, 'hex'), recorded_at, status, first_version,
-       last_version, convert_to(answer, 'UTF8'), raw
+       last_version, convert_to(answer, 'UTF8'), raw, request_id
   FROM {given(_MESSAGE)}
 """
 
@@ -243,6 +243,7 @@ def recorded(messages: Sequence[Recorded]) -> Write:
             m.last_version,
             m.answer.decode() if m.answer is not None else None,
             m.raw,
+            m.request_id,
         )
         for m in messages
     ]

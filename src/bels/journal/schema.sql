@@ -3,6 +3,7 @@ CREATE OR REPLACE FUNCTION bels_nothing_changes() RETURNS trigger LANGUAGE plpgs
 $$ BEGIN RAISE EXCEPTION 'bels: % of % is forbidden, the journal is only added to', TG_OP, TG_TABLE_NAME; END $$;
 
 -- Every message as it came, under the name that its channel gave it, with its receipt and its first outcome.
+-- request_id is that of the HTTP request that brought it, as it stands in the logs; '' where none did.
 -- first_version..last_version are the entries it led to; answer holds events that stand in no account's journal.
 CREATE TABLE IF NOT EXISTS message (
     channel       text        NOT NULL,
@@ -17,8 +18,15 @@ CREATE TABLE IF NOT EXISTS message (
     last_version  bigint,
     answer        bytea,
     raw           text        NOT NULL,
+    request_id    text        NOT NULL DEFAULT '',
     PRIMARY KEY (channel, message_id)
 );
+-- Databases from before it; a lock on the table is taken only where it is missing.
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'message'::regclass AND attname = 'request_id') THEN
+        ALTER TABLE message ADD COLUMN request_id text NOT NULL DEFAULT '';
+    END IF;
+END $$;
 CREATE UNIQUE INDEX IF NOT EXISTS message_receipt_idx ON message (receipt);
 -- The operator repeats an SMS under a new id: found by its sender.
 CREATE INDEX IF NOT EXISTS message_sms_idx ON message (actor, recorded_at) WHERE channel = 'sms';
@@ -40,7 +48,7 @@ CREATE INDEX IF NOT EXISTS journal_notification_id_idx ON journal (notification_
 CREATE OR REPLACE TRIGGER journal_is_only_added_to BEFORE UPDATE OR DELETE OR TRUNCATE ON journal
     EXECUTE FUNCTION bels_nothing_changes();
 
--- What this installation is: the key of the senders' digests.
+-- The key of the senders' digests stood here in clear in early installations; now it is in the vault, and this is empty.
 CREATE TABLE IF NOT EXISTS installation (
     id         int PRIMARY KEY DEFAULT 1 CHECK (id = 1),
     sender_key bytea NOT NULL

@@ -11,7 +11,7 @@ import msgspec
 from bels.domain.events import Event
 from bels.domain.periods import MOSCOW
 from bels.journal.entry import Entry
-from bels.journal.journal import read_page
+from bels.journal.journal import find_requests, read_page
 from bels.journal.write import Db
 from bels.projections.words import words
 
@@ -36,7 +36,7 @@ _HAPPENED_AT = (
 
 @dataclass(frozen=True, slots=True)
 class AuditRow:
-    """One entry in words: when we knew (``recorded_at``), when it was true (``happened_at``), who, how, by which rule."""
+    """One entry in words: when we knew (``recorded_at``), when it was true (``happened_at``), who, how, by which rule, in which request."""
 
     account: str
     entry: int
@@ -49,9 +49,10 @@ class AuditRow:
     rule: str | None
     text: str
     data: str
+    request_id: str = ""
 
 
-def tell(entry: Entry) -> AuditRow:
+def tell(entry: Entry, request_id: str = "") -> AuditRow:
     """Say an entry in words a person understands; ``data`` is the event as JSON."""
     event = entry.event
     return AuditRow(
@@ -66,6 +67,7 @@ def tell(entry: Entry) -> AuditRow:
         rule_of(event),
         words(event),
         msgspec.json.encode(event).decode(),
+        request_id,
     )
 
 
@@ -95,4 +97,5 @@ async def page(
 ) -> list[AuditRow]:
     """List a page of an account's entries in words, oldest or newest first."""
     entries = await read_page(db, account, after or 0, before, limit, backward)
-    return [tell(entry) for entry in entries]
+    requests = await find_requests(db, list({entry.receipt for entry in entries}))
+    return [tell(entry, requests.get(entry.receipt, "")) for entry in entries]

@@ -35,6 +35,7 @@ class ReceiptRow:
     state: ReceiptState
     channel: str
     account: str
+    actor: str
     recorded_at: datetime
     first_version: int | None
     last_version: int | None
@@ -54,6 +55,7 @@ async def find(db: Db, receipt: str) -> ReceiptRow | None:
         _state(recorded, reading),
         recorded.channel.value,
         recorded.account,
+        recorded.actor,
         recorded.recorded_at,
         recorded.first_version,
         recorded.last_version,

@@ -1,64 +1,87 @@
-"""The bill as a PDF: ``GET /bills/1000101/2026-10.pdf`` without personal data, ``POST`` with the name and address to print.
+"""The bill as a PDF: ``GET /bills/1000101/2026-10.pdf``; with ``?personal=1`` the name and address stand on it.
 
-What is posted is printed and never stored: ``{"name": "...", "address": "..."}``.
+Whoever sees the bill over GraphQL may print it; name and address are printed for the household itself and for operators of
+personal data. What one may not see is not there: 404, as for an account that does not exist.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from re import compile as pattern
+from typing import Protocol
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from bels.access.callers import Caller, Right
+from bels.access.rights import Rights
 from bels.domain.periods import period as read_period
 from bels.domain.rulebook import Requisites
 from bels.printing.bill_pdf import bill_pdf
 from bels.printing.person import Person
 from bels.projections.bills import Bill
 
-BODY_BYTES_MAX = 4096
-TEXT_MAX = 300
 PRINTED_AT_ONCE_MAX = 2
 """Bills under print in one process; the others wait."""
+WAITING_MAX = 50
+"""Bills that wait for it; more are told to come again."""
+
+FIELD = "Account.bill"
+"""The field of the schema whose rule holds for the printed bill too."""
 
 _ACCOUNT = pattern(r"[0-9]{7}")
-
-Find = Callable[[str, str], Awaitable[tuple[Bill, Requisites | None] | None]]
-"""Finds the bill of an account and a period, and the supplier's requisites."""
+_PERSONAL = Right.CONSUMER | Right.OPERATOR_PEOPLE
 
 
-class _Named(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
-    address: str
+class Bills(Protocol):
+    """Where bills come from, and who asks for them."""
+
+    async def caller(self, request: Request) -> Caller:
+        """Say who asks."""
+
+    async def bill(self, account: str, period: str) -> tuple[Bill, Requisites | None] | None:
+        """Find a bill with the supplier's requisites."""
+
+    async def person(self, account: str) -> Person | None:
+        """Find the name and address of the household that lives there now."""
+
+    async def record(self, caller: Caller, request: Request, field: str, account: str) -> None:
+        """Record what staff looked at."""
 
 
-def bill_routes(find: Find) -> list[Route]:
-    """Give the routes of printed bills."""
+class Refused(Exception):
+    """A request is refused, with the status and the code to answer."""
+
+    def __init__(self, status: int, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.code = code
+
+
+def bill_routes(found: Bills, rights: Rights) -> list[Route]:
+    """Give the route of printed bills."""
     printing = asyncio.Semaphore(PRINTED_AT_ONCE_MAX)
+    waiting = 0
 
     async def printed(request: Request) -> Response:
-        account, period = request.path_params["account"], request.path_params["period"]
+        nonlocal waiting
         try:
-            period = read_period(period)
-        except ValueError as error:
-            return _refused(400, str(error))
-        if not (_ACCOUNT.fullmatch(account) and account.isascii()):
-            return _refused(400, "an account has seven digits: /bills/1000101/2026-10.pdf")
-        person = None
-        if request.method == "POST":
-            named = await _named(request)
-            if isinstance(named, Response):
-                return named
-            person = Person(named.name.strip(), named.address.strip())
-        found = await find(account, period)
-        if found is None:
-            return _refused(404, f"account {account} has no bill for {period}: the period is not closed here")
-        async with printing:
-            pdf = await asyncio.to_thread(bill_pdf, *found, person)
+            account, period = _named(request)
+            bill, requisites, person = await _find(request, account, period)
+        except Refused as refusal:
+            headers = {"www-authenticate": "Bearer"} if refusal.status == 401 else {}
+            return JSONResponse({"error": str(refusal), "code": refusal.code}, refusal.status, headers)
+        if waiting >= WAITING_MAX:
+            told = {"error": "too many bills are under print", "code": "RATE_LIMITED"}
+            return JSONResponse(told, 429, {"retry-after": "5"})
+        waiting += 1
+        try:
+            async with printing:
+                pdf = await asyncio.to_thread(bill_pdf, bill, requisites, person)
+        finally:
+            waiting -= 1
         headers = {
             "content-disposition": f'inline; filename="{account}-{period}.pdf"',
             "cache-control": "no-store",
@@ -66,25 +89,42 @@ def bill_routes(find: Find) -> list[Route]:
         }
         return Response(pdf, media_type="application/pdf", headers=headers)
 
-    return [Route("/bills/{account}/{period}.pdf", printed, methods=["GET", "POST"])]
+    async def _find(request: Request, account: str, period: str) -> tuple[Bill, Requisites | None, Person | None]:
+        caller = await found.caller(request)
+        if rights.first_refused(frozenset({FIELD}), caller.rights) is not None:
+            if not caller.subject:
+                raise Refused(401, "UNAUTHENTICATED", "sign in: Authorization: Bearer ...")
+            raise Refused(403, "FORBIDDEN", f"this {caller.kind.value.lower()} may not print bills")
+        personal = request.query_params.get("personal") == "1"
+        if personal and not caller.rights & _PERSONAL:
+            raise Refused(
+                403, "FORBIDDEN", "name and address are printed for the household and for operators of personal data"
+            )
+        sight = caller.sight(account)
+        seen = sight is not None and (sight.period is None or period >= sight.period)
+        bill = await found.bill(account, period) if seen else None
+        if bill is None or sight is None:
+            raise Refused(
+                404, "NOT_FOUND", f"account {account} has no bill for {period}: the period is not closed here"
+            )
+        await found.record(caller, request, "bill.personal" if personal else "bill", account)
+        person = await found.person(account) if personal else None
+        printable, requisites = bill
+        if sight.period is not None:
+            # The household before is not drawn either.
+            since = sight.period
+            printable = replace(printable, year=tuple(m for m in printable.year if m.period >= since))
+        return printable, requisites, person
+
+    return [Route("/bills/{account}/{period}.pdf", printed, methods=["GET"])]
 
 
-async def _named(request: Request) -> _Named | Response:
-    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        return _refused(415, 'post {"name": "...", "address": "..."} as application/json')
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            return _refused(413, f"a name and an address have at most {BODY_BYTES_MAX} bytes")
+def _named(request: Request) -> tuple[str, str]:
+    account = request.path_params["account"]
     try:
-        named = msgspec.json.decode(body, type=_Named)
-    except msgspec.DecodeError as error:
-        return _refused(400, f'post {{"name": "...", "address": "..."}}: {error}')
-    if not (0 < len(named.name.strip()) <= TEXT_MAX and 0 < len(named.address.strip()) <= TEXT_MAX):
-        return _refused(400, f"a name and an address have 1 to {TEXT_MAX} characters")
-    return named
-
-
-def _refused(status: int, reason: str) -> JSONResponse:
-    return JSONResponse({"error": reason}, status)
+        period = read_period(request.path_params["period"])
+    except ValueError as error:
+        raise Refused(400, "BAD_USER_INPUT", str(error)) from None
+    if not (_ACCOUNT.fullmatch(account) and account.isascii()):
+        raise Refused(400, "BAD_USER_INPUT", "an account has seven digits: /bills/1000101/2026-10.pdf")
+    return account, period

@@ -40,10 +40,15 @@ class Limits:
     """Say how much one document and one operation may ask for.
 
     ``cost`` counts objects: a field that gives one is 1, a connection multiplies what is below it by its page size, a
-    mutation adds 10; scalars are free. ``fields`` and ``aliases`` count a fragment at each of its spreads.
+    mutation adds 10; scalars are free. ``fields`` and ``aliases`` count a fragment at each of its spreads. ``characters`` and
+    ``lines`` are those of a document that is not trusted, ``input_fields`` those of one object among its arguments.
     """
 
+    characters: int = 32_000
+    lines: int = 2_000
     tokens: int = 2_000
+    definitions: int = 100
+    input_fields: int = 100
     depth: int = 12
     aliases: int = 30
     fields: int = 1_000
@@ -79,14 +84,16 @@ class Measure:
     aliases: int = 0
     width: int = 0
     introspects: bool = False
+    pages: bool = False
     cost: Cost = Cost()
 
 
 class OperationMeasure(NamedTuple):
-    """What one operation asks for: its cost, and whether it reads the schema itself."""
+    """What one operation asks for: its cost, and whether it reads the schema itself, and whether it has connections."""
 
     cost: Cost
     introspects: bool
+    pages: bool
 
 
 def too_much(what: str, limit: str, maximum: int, actual: int) -> GraphQLError:
@@ -147,6 +154,10 @@ class _Pass:
 
     def run(self) -> dict[str | None, OperationMeasure]:
         operations: dict[str | None, OperationMeasure] = {}
+        count = len(self.document.definitions)
+        if count > self.limits.definitions:
+            what = f"The document has {count} operations and fragments."
+            raise too_much(what, "definitions", self.limits.definitions, count)
         for definition in self.document.definitions:
             if isinstance(definition, FragmentDefinitionNode):
                 self.fragments.setdefault(definition.name.value, definition)
@@ -175,7 +186,7 @@ class _Pass:
             cost = Cost(cost.fixed + limits.mutation_cost * found.width, cost.terms)
         if cost.fixed > limits.cost:
             raise too_much(f"The operation costs {cost.fixed}.", "cost", limits.cost, cost.fixed)
-        return OperationMeasure(cost, found.introspects)
+        return OperationMeasure(cost, found.introspects, found.pages)
 
     def _check(self, found: Measure) -> None:
         limits = self.limits
@@ -224,6 +235,7 @@ class _Pass:
             total.aliases += found.aliases
             total.width += found.width
             total.introspects |= found.introspects
+            total.pages |= found.pages
             if size.variable is None:
                 fixed += size.number * found.cost.fixed
             if size.variable is not None or found.cost.terms:
@@ -243,7 +255,7 @@ class _Pass:
             definition = self.schema.get_field(parent, name)
         kind = get_named_type(definition.type) if definition else None
         found = self._selections(node.selection_set, kind, level + 1)
-        found = Measure(found.depth + 1, found.fields + 1, found.aliases + alias, 1, found.introspects, found.cost)
+        found = replace(found, depth=found.depth + 1, fields=found.fields + 1, aliases=found.aliases + alias, width=1)
         if name in ("__schema", "__type"):
             return (
                 Measure(1, found.fields, found.aliases, 1, introspects=True),
@@ -254,6 +266,7 @@ class _Pass:
         if kind_name == "PageInfo" or kind_name.endswith("Edge"):
             return found, 0, Size(1)
         if kind_name.endswith("Connection"):
+            found.pages = True
             return found, 1, self._size(node, ("first", "last"), self.limits.page_default)
         if definition and "ids" in definition.args:
             found.cost = Cost(found.cost.fixed + 1, found.cost.terms)

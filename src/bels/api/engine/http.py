@@ -6,110 +6,86 @@ it should, and adds less to an execution than the view does.
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from base64 import b64encode
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
-from secrets import token_hex
-from typing import Any, Generic, Self, TypeVar, cast
+from hashlib import sha256
+from re import DOTALL, findall
+from time import time
+from typing import Any, Generic, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
 from graphql import GraphQLError
 from starlette.requests import HTTPConnection
 from starlette.types import Message, Receive, Scope, Send
-from starlette.websockets import WebSocket, WebSocketDisconnect
-from strawberry.asgi import GraphQL as StrawberryView
-from strawberry.exceptions import ConnectionRejectionError
-from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
-from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
 from strawberry.types.graphql import OperationType
-from strawberry.types.unset import UNSET, UnsetType
 
-from bels.api.engine.documents import ERRORS_MAX, Operation, RequestError, Schema, fault_text
+from bels.api.engine.answers import Answers, Asked, admit, check_values, encode, fault, worded
+from bels.api.engine.context import RefusedError, RequestContext, request_id_of
+from bels.api.engine.documents import Schema
+from bels.api.engine.opened import Opened, credential_ended
+from bels.api.engine.operations import Operation, RequestError
+from bels.api.engine.sockets import SocketLimits, Sockets
+from bels.api.engine.stream import KEEP_ALIVE_S, EventStream, failed
+
+__all__ = ["GraphQL", "RefusedError", "RequestContext"]
 
 BODY_MAX = 1_000_000
 """Bytes in the body of a request."""
 QUERY_STRING_MAX = 16_000
 """Bytes in the query string of a GET."""
-SOCKET_MESSAGE_MAX = 64_000
-"""Bytes in one WebSocket message; the server's own limit should be as low (uvicorn: ``ws_max_size``)."""
 HEADER_MAX = 1_000
 """Bytes of an Accept or Content-Type header that are looked at; no client needs more."""
+STREAMS_OF_CLIENT, STREAMS_OF_PROCESS = 100, 1_000
+"""Event streams that may be open at a time."""
 
-log = logging.getLogger("bels.api")
+Context = TypeVar("Context", bound=RequestContext[Any])
 
-App = TypeVar("App")
-Context = TypeVar("Context")
-
-
-class RefusedError(Exception):
-    """A request is refused before GraphQL is reached, with an HTTP status, a code and a sentence for the client.
-
-    The context of a request may raise it too: 401 UNAUTHENTICATED, 403 FORBIDDEN, 429 RATE_LIMITED.
-    """
-
-    def __init__(self, status: int, code: str, message: str, headers: Sequence[tuple[str, str]] = ()) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.message = message
-        self.headers = headers
-
-
-@dataclass(slots=True)
-class RequestContext(Generic[App]):
-    """What resolvers find in ``info.context``: the application's own object, and this request.
-
-    On a WebSocket it lives as long as the socket, and ``connection_params`` is what ``connection_init`` brought; every
-    operation and every event there gets a copy made by ``fresh``. Subclasses add loaders and the identity.
-    """
-
-    app: App
-    connection: HTTPConnection
-    connection_params: dict[str, object] | None = None
-    response_headers: list[tuple[str, str]] = field(default_factory=list)
-    _request_id: str = ""
-
-    @property
-    def request_id(self) -> str:
-        """Name the request, for the log and for a client that asks what went wrong."""
-        if not self._request_id:
-            self._request_id = token_hex(8)
-        return self._request_id
-
-    def fresh(self) -> Self:
-        """Give a copy for one operation or event of a socket; a subclass with loaders makes new ones."""
-        return replace(self, response_headers=[], _request_id="")
-
-
-class _Body(msgspec.Struct):
-    query: str | None = None
-    variables: dict[str, Any] | None = None
-    operationName: str | None = None  # noqa: N815
-    extensions: dict[str, Any] | None = None
-
-
-_BODY = msgspec.json.Decoder(_Body)
+_BODY = msgspec.json.Decoder(Asked)
 _OBJECT = msgspec.json.Decoder(dict[str, Any] | None)
-_ENCODER = msgspec.json.Encoder()
 
 _JSON = b"application/json"
 _GRAPHQL = b"application/graphql-response+json"
+_EVENTS = b"text/event-stream"
 _HTML = b"text/html"
-_SAFE = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+_SAFE = (
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+)
+_METHODS = "GET, POST, QUERY, OPTIONS"
+_ALLOW = (("allow", _METHODS), ("accept-query", _JSON.decode()))
+_OTHER_SITES = (b"cross-site", b"same-site")
+
+Headers = Sequence[tuple[str, str]]
+
+
+class _Streaming(NamedTuple):
+    """A stream that has its place; ``leave`` gives the place up."""
+
+    run: Callable[[], Awaitable[None]]
+    leave: Callable[[], None]
+
+
+class _Reply(NamedTuple):
+    """What is answered; with a stream, ``body`` is only its beginning."""
+
+    status: int
+    kind: bytes
+    body: bytes
+    headers: Headers = ()
+    stream: _Streaming | None = None
 
 
 class GraphQL(Generic[Context]):
-    """Serve a schema as an ASGI application.
+    """Serve a schema as an ASGI application: HTTP, event streams and WebSockets.
 
-    ``context`` makes what resolvers find in ``info.context``, from the connection; it may raise ``RefusedError``.
-    ``admit`` is asked before every HTTP operation is executed, with its cost: rate limits, introspection. ``connect`` is
-    asked when a WebSocket introduces itself. ``ide`` is the page that a
-    browser gets when it opens the address; without it, it gets none.
+    ``context`` makes what resolvers find in ``info.context``, from the connection; it may raise ``RefusedError``, and so may
+    its hooks, which judge every operation on every transport. ``trusted`` are the documents that may come by their id.
+    ``ide`` is the page that a browser gets when it opens the address; without it, it gets none. Pages of ``allowed_origins``
+    may open WebSockets. ``clock`` gives seconds of the epoch.
     """
 
     def __init__(
@@ -117,108 +93,155 @@ class GraphQL(Generic[Context]):
         schema: Schema,
         context: Callable[[HTTPConnection], Awaitable[Context]],
         *,
-        admit: Callable[[Context, Operation, int], Awaitable[None]] | None = None,
-        connect: Callable[[Context], Awaitable[None]] | None = None,
         ide: str | None = None,
         request_error_status: int = 400,
+        trusted: Mapping[str, str] | None = None,
         allowed_origins: Sequence[str] = (),
-        connection_init_s: float = 10.0,
-        subscriptions_max: int = 100,
+        socket_limits: SocketLimits | None = None,
+        streams_max: tuple[int, int] = (STREAMS_OF_CLIENT, STREAMS_OF_PROCESS),
+        keep_alive_s: float = KEEP_ALIVE_S,
+        clock: Callable[[], float] = time,
     ) -> None:
-        self._schema = schema
+        self._answers = Answers(schema, trusted)
         self._context = context
-        self._admit = admit
-        self._ide = ide
+        self._ide = _Reply(200, _HTML, ide.encode(), [("content-security-policy", _policy(ide))]) if ide else None
         self._request_error_status = request_error_status
-        self._socket = _SocketView(
-            schema,
-            context,
-            connect,
-            allowed_origins=allowed_origins,
-            connection_init_wait_timeout=timedelta(seconds=connection_init_s),
-            max_subscriptions_per_connection=subscriptions_max,
-        )
+        self._keep_alive_s = keep_alive_s
+        self._clock = clock
+        self._streams = Opened(*streams_max)
+        self._sockets = Sockets(self._answers, context, socket_limits or SocketLimits(), allowed_origins, clock)
+
+    def stop(self) -> None:
+        """End all event streams and sockets and take no more, so that a server that stops need not wait for them."""
+        self._streams.stop()
+        self._sockets.opened.stop()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
-            await self._socket(scope, receive, send)
+            await self._sockets(scope, receive, send)
             return
         if scope["type"] != "http":
             raise ValueError(f"GraphQL is served over HTTP and WebSocket, not {scope['type']}")
-        status, kind, headers, body = await self._respond(scope, receive)
-        await send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [
-                    (b"content-type", kind + b"; charset=utf-8"),
-                    (b"content-length", b"%d" % len(body)),
-                    *_SAFE,
-                    *[(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers],
-                ],
-            }
-        )
-        await send({"type": "http.response.body", "body": body})
+        request_id = request_id_of(scope)
+        status, kind, body, headers, stream = await self._reply(scope, receive, send, request_id)
+        raw = [*_SAFE, (b"x-request-id", request_id.encode())]
+        if kind:
+            raw.append((b"content-type", kind + b"; charset=utf-8"))
+        if stream is None and status != 204:
+            raw.append((b"content-length", b"%d" % len(body)))
+        raw += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        start = {"type": "http.response.start", "status": status, "headers": raw}
+        if stream is None:
+            await send(start)
+            await send({"type": "http.response.body", "body": body})
+            return
+        try:
+            await send(start)
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            await stream.run()
+        finally:
+            stream.leave()
 
-    async def _respond(self, scope: Scope, receive: Receive) -> tuple[int, bytes, Sequence[tuple[str, str]], bytes]:
+    async def _reply(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> _Reply:
         kind: bytes = _JSON
-        context: Any = None
+        chosen: bytes | None = None
+        context: Context | None = None
         try:
             method = scope["method"]
-            accept = content_type = length = encoding = b""
-            for name, value in scope["headers"]:
-                if name == b"accept":
-                    accept = accept + b"," + value if accept else value
-                elif name == b"content-type":
-                    content_type = value
-                elif name == b"content-length":
-                    length = value
-                elif name == b"content-encoding":
-                    encoding = value
+            headers = dict(scope["headers"])
+            accept = headers.get(b"accept", b"")
+            if len(headers) != len(scope["headers"]):
+                accept = b",".join(value for name, value in scope["headers"] if name == b"accept")
             chosen = _negotiate(accept[:HEADER_MAX], self._ide is not None and method == "GET")
-            kind = _JSON if chosen is None or chosen is _HTML else chosen
-            if method not in ("POST", "GET"):
-                raise RefusedError(405, "METHOD_NOT_ALLOWED", "Use POST, or GET for a query.", [("allow", "GET, POST")])
+            kind = chosen if chosen is _GRAPHQL else _JSON
+            if method == "OPTIONS":
+                return _Reply(204, b"", b"", _ALLOW)
+            if method not in ("POST", "GET", "QUERY"):
+                raise RefusedError(405, "METHOD_NOT_ALLOWED", "Use POST, or GET or QUERY for a query.", _ALLOW)
             if chosen is None:
-                raise RefusedError(406, "NOT_ACCEPTABLE", f"The answer is {_GRAPHQL.decode()} or {_JSON.decode()}.")
-            if method == "POST":
-                _check_content_type(content_type[:HEADER_MAX], encoding)
-                request = _read_body(await _receive(receive, length))
-            else:
+                message = f"The answer is {_GRAPHQL.decode()}, {_JSON.decode()} or {_EVENTS.decode()}."
+                raise RefusedError(406, "NOT_ACCEPTABLE", message)
+            if method == "GET":
                 request = _read_query_string(scope["query_string"])
-                if request.query is None and chosen is _HTML:
-                    return 200, _HTML, (), (self._ide or "").encode()
+                if chosen is _HTML and request.query is None and request.documentId is None and self._ide is not None:
+                    return self._ide
+                if headers.get(b"sec-fetch-site") in _OTHER_SITES and b"graphql-require-preflight" not in headers:
+                    message = "A page of another site must send the header GraphQL-Require-Preflight, or use POST."
+                    raise RefusedError(403, "CSRF_PREVENTED", message)
+            else:
+                _check_content_type(headers.get(b"content-type", b"")[:HEADER_MAX], headers.get(b"content-encoding"))
+                body = await _receive(receive, headers.get(b"content-length", b""))
+                request = _read_body(body)
+                check_values(request.variables, len(body))
             # Who asks comes first: a stranger's document is not even parsed.
             context = await self._context(HTTPConnection(scope))
-            operation = self._schema.find(request.query, request.operationName)
-            _check_kind(operation, method)
-            if self._admit is not None:
-                await self._admit(context, operation, operation.cost(request.variables or {}))
-            result = await self._schema.answer(operation, request.variables, context)
-            answer: dict[str, Any] = {"data": result.data}
-            if result.errors:
-                answer["errors"] = [error.formatted for error in result.errors]
-            return 200, kind, getattr(context, "response_headers", ()), _ENCODER.encode(answer)
+            operation = self._answers.find(request, context)
+            _check_kind(operation, method, chosen)
+            admit(operation, request.variables, context)
+            if chosen is _EVENTS:
+                return self._stream(operation, request.variables, context, receive, send)
+            answer = await self._answers.answer(operation, request.variables, context)
+            return _Reply(200, kind, encode(answer), context.response_headers)
         except RequestError as refusal:
+            if chosen is _EVENTS and refusal.status is None:
+                return _Reply(
+                    200, _EVENTS, failed(refusal.errors, request_id), context.response_headers if context else ()
+                )
             status = refusal.status or self._request_error_status
-            if kind is _JSON and refusal.well_formed:
+            if kind is _JSON and chosen is not _EVENTS and refusal.well_formed:
                 status = 200
-            return status, kind, getattr(context, "response_headers", ()), _errors(refusal.errors)
+            return _Reply(
+                status, kind, _errors(refusal.errors, request_id), context.response_headers if context else ()
+            )
         except RefusedError as refusal:
-            error = GraphQLError(refusal.message, extensions={"code": refusal.code})
-            return refusal.status, kind, refusal.headers, _errors([error])
+            known = {name.lower() for name, _ in refusal.headers}
+            earlier = [each for each in context.response_headers if each[0].lower() not in known] if context else []
+            return _Reply(refusal.status, kind, _errors([refusal.error()], request_id), [*earlier, *refusal.headers])
         except Exception:
-            request_id = getattr(context, "request_id", None) or token_hex(8)
-            log.exception("request %s failed", request_id)
-            extensions = {"code": "INTERNAL_SERVER_ERROR", "requestId": request_id}
-            return 500, kind, (), _errors([GraphQLError(fault_text(request_id), extensions=extensions)])
+            return _Reply(500, kind, _errors([fault(request_id)], request_id))
+
+    def _stream(
+        self,
+        operation: Operation,
+        variables: dict[str, Any] | None,
+        context: Context,
+        receive: Receive,
+        send: Send,
+    ) -> _Reply:
+        """Begin a stream of events.
+
+        :raises RefusedError: too many are open.
+        """
+        stream = EventStream(send, context.request_id, self._keep_alive_s)
+        leave = self._streams.enter(context.client_key, stream.stop)
+
+        async def run() -> None:
+            events = self._answers.events(operation, variables, context)
+            await stream.run(events, receive, credential_ended(context, self._clock))
+
+        return _Reply(
+            200, _EVENTS, b":\n\n", [*context.response_headers, ("x-accel-buffering", "no")], _Streaming(run, leave)
+        )
 
 
-def _errors(errors: list[GraphQLError]) -> bytes:
-    return _ENCODER.encode({"errors": [error.formatted for error in errors[:ERRORS_MAX]]})
+def _policy(page: str) -> str:
+    """Write the content security policy of a page that has its script and style in itself and asks nobody but us."""
+
+    def hashes(tag: str) -> str:
+        found = findall(rf"<{tag}>(.*?)</{tag}>", page, DOTALL)
+        return " ".join(f"'sha256-{b64encode(sha256(each.encode()).digest()).decode()}'" for each in found) or "'none'"
+
+    return (
+        f"default-src 'none'; script-src {hashes('script')}; style-src {hashes('style')}; connect-src 'self'; "
+        "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
 
 
-def _check_content_type(content_type: bytes, encoding: bytes) -> None:
+def _errors(errors: list[GraphQLError], request_id: str) -> bytes:
+    return encode({"errors": worded(errors, request_id)})
+
+
+def _check_content_type(content_type: bytes, encoding: bytes | None) -> None:
     if not _is_json(content_type):
         raise RefusedError(415, "UNSUPPORTED_MEDIA_TYPE", "Send the request as application/json in UTF-8.")
     if encoding and encoding.lower() != b"identity":
@@ -253,9 +276,10 @@ def _negotiate(accept: bytes, ide: bool) -> bytes | None:
             ranges.append((kind, quality if 0 <= quality <= 1 else 0.0))
     best: tuple[float, int, int] | None = None
     chosen = None
-    for rank, offer in enumerate((_JSON, _GRAPHQL, _HTML) if ide else (_JSON, _GRAPHQL)):
-        # The most exact range that names the offer decides about it.
-        for pattern in (offer, offer.partition(b"/")[0] + b"/*", b"*/*"):
+    for rank, offer in enumerate((_JSON, _GRAPHQL, _EVENTS, _HTML) if ide else (_JSON, _GRAPHQL, _EVENTS)):
+        # The most exact range that names the offer decides about it; a stream must be named itself, for many name it in passing.
+        wider = () if offer is _EVENTS else (offer.partition(b"/")[0] + b"/*", b"*/*")
+        for pattern in (offer, *wider):
             match = next(((place, q) for place, (kind, q) in enumerate(ranges) if kind == pattern), None)
             if match is not None:
                 break
@@ -294,7 +318,7 @@ def _too_large() -> RefusedError:
     return RefusedError(413, "PAYLOAD_TOO_LARGE", f"A request may have {BODY_MAX} bytes.")
 
 
-def _read_body(body: bytes) -> _Body:
+def _read_body(body: bytes) -> Asked:
     try:
         body.decode()  # msgspec does not look at the bytes of properties that it skips.
         return _BODY.decode(body)
@@ -308,7 +332,7 @@ def _read_body(body: bytes) -> _Body:
         raise RefusedError(400, "BAD_USER_INPUT", "The body is nested too deeply.") from None
 
 
-def _read_query_string(query_string: bytes) -> _Body:
+def _read_query_string(query_string: bytes) -> Asked:
     if len(query_string) > QUERY_STRING_MAX:
         raise RefusedError(414, "URI_TOO_LONG", f"The query string may have {QUERY_STRING_MAX} bytes; use POST.")
     try:
@@ -318,88 +342,18 @@ def _read_query_string(query_string: bytes) -> _Body:
     except (ValueError, RecursionError):
         message = "`variables` and `extensions` must be JSON objects in a URL-encoded query string of UTF-8."
         raise RefusedError(400, "BAD_USER_INPUT", message) from None
-    return _Body(given.get("query"), variables, given.get("operationName") or None, extensions)
+    name = given.get("operationName") or None
+    return Asked(given.get("query"), variables, name, extensions, given.get("documentId"))
 
 
-def _check_kind(operation: Operation, method: str) -> None:
+def _check_kind(operation: Operation, method: str, chosen: bytes) -> None:
     if operation.kind is OperationType.QUERY:
         return
-    if operation.kind is OperationType.SUBSCRIPTION:
-        message = "A subscription needs a WebSocket with the protocol graphql-transport-ws."
+    if operation.kind is OperationType.MUTATION:
+        if method != "POST":
+            raise RefusedError(405, "METHOD_NOT_ALLOWED", "A mutation needs POST.", [("allow", "POST")])
+    elif chosen is not _EVENTS:
+        message = (
+            "A subscription needs Accept: text/event-stream, or a WebSocket with the protocol graphql-transport-ws."
+        )
         raise RequestError([GraphQLError(message, extensions={"code": "OPERATION_RESOLUTION_FAILURE"})])
-    if method != "POST":
-        raise RefusedError(405, "METHOD_NOT_ALLOWED", "A mutation needs POST.", [("allow", "POST")])
-
-
-class _SocketHandler(BaseGraphQLTransportWSHandler[Any, None]):
-    """Refuse a message of the wrong shape with 4400, where Strawberry's handler would break."""
-
-    async def handle_message(self, message: Any) -> None:
-        if not isinstance(message, dict) or not isinstance(message.get("type"), str):
-            await self.handle_invalid_message("A message must be an object with a type")
-            return
-        if message["type"] in ("subscribe", "complete") and not _is_id(message.get("id")):
-            await self.handle_invalid_message("A message must have an id")
-            return
-        if message["type"] == "subscribe" and not isinstance(message.get("payload"), dict):
-            await self.handle_invalid_message("A subscription must have a payload")
-            return
-        if message["type"] == "connection_init" and message.get("payload") is None:
-            message.pop("payload", None)
-        await super().handle_message(cast("Any", message))
-
-
-def _is_id(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= 100
-
-
-class _SocketView(StrawberryView[Any, None]):
-    """Serve graphql-transport-ws through Strawberry's own handler, with our limits, context and errors."""
-
-    graphql_transport_ws_handler_class = _SocketHandler
-
-    def __init__(
-        self,
-        schema: Schema,
-        context: Callable[[HTTPConnection], Awaitable[Any]],
-        connect: Callable[[Any], Awaitable[None]] | None,
-        **options: Any,
-    ) -> None:
-        super().__init__(schema, graphql_ide=None, subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL,), **options)
-        self._context = context
-        self._connect = connect
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        socket = WebSocket(scope, receive=receive, send=send)
-        try:
-            await self.run(socket)
-        except RefusedError as refusal:
-            with suppress(WebSocketDisconnect, RuntimeError):
-                await socket.close(code=4401 if refusal.status == 401 else 4403, reason=refusal.code)
-
-    async def get_context(self, request: Any, response: Any) -> Any:
-        return await self._context(request)
-
-    async def on_ws_connect(self, context: Any) -> UnsetType | dict[str, object] | None:
-        if self._connect is not None:
-            try:
-                await self._connect(context)
-            except RefusedError as refusal:
-                if refusal.status == 401:
-                    raise
-                raise ConnectionRejectionError from refusal
-        return cast("UnsetType", UNSET)
-
-    def decode_json(self, data: str | bytes) -> object:
-        # The adapter knows only this exception; it closes the socket with 4400.
-        try:
-            raw = data.encode() if isinstance(data, str) else data
-            if len(raw) <= SOCKET_MESSAGE_MAX:
-                return msgspec.json.decode(raw)
-            message = "too long"
-        except (ValueError, RecursionError):
-            message = "not JSON"
-        raise json.JSONDecodeError(message, "", 0)
-
-    def encode_json(self, data: object) -> str | bytes:
-        return _ENCODER.encode(data).decode()

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from re import compile as pattern
 from typing import TYPE_CHECKING, Any, NewType, TypeAlias
-from unicodedata import normalize
+from unicodedata import combining, is_normalized, normalize
 
 from graphql import GraphQLError
 from strawberry import scalar
@@ -24,6 +24,8 @@ TEXT_MAX = 1_000
 """Characters in a text from outside, unless the field says otherwise."""
 FILE_TEXT_MAX = 1_000_000
 """Characters in a text that is a whole file; such a text comes as a variable, never as a literal."""
+MARKS_MAX = 30
+"""Combining marks in a row."""
 YEARS = range(1900, 2100)
 """The years in which households have accounts; a date outside them is a slip of the pen."""
 
@@ -58,7 +60,8 @@ class BadUserInputError(GraphQLError):
 def clean_text(text: str, *, characters_max: int = TEXT_MAX) -> str:
     """Check a text from outside and give it in Unicode's composed form (NFC), as everything behind expects it.
 
-    :raises BadUserInputError: it holds NUL or half a surrogate pair, which PostgreSQL cannot keep, or it is too long.
+    :raises BadUserInputError: it holds NUL or half a surrogate pair, which PostgreSQL cannot keep, too many marks on one letter,
+        or it is too long.
     """
     if len(text) > characters_max:
         raise BadUserInputError(f"A text may have {characters_max} characters; this one has {len(text)}.")
@@ -70,6 +73,11 @@ def clean_text(text: str, *, characters_max: int = TEXT_MAX) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise BadUserInputError("A text may not contain half of a surrogate pair.") from None
+    if is_normalized("NFC", text):
+        return text
+    # Putting marks in order takes the square of their number, and no language stacks as many (UAX 15, stream-safe format).
+    if max(map(len, bytes(map(combining, text)).split(b"\0"))) > MARKS_MAX:
+        raise BadUserInputError(f"A text may have {MARKS_MAX} combining marks in a row.")
     return normalize("NFC", text)
 
 

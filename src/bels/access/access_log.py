@@ -1,0 +1,62 @@
+"""The record of reading: what staff and auditors looked at, written before they see it, only ever added to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+
+from bels.access.callers import Caller
+from bels.journal.write import Db
+
+ACCOUNTS_MAX = 1_000
+"""Accounts named in one record: more than any one operation shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRow:
+    """One operation of somebody of the staff: the root fields it asked for and the accounts it looked at."""
+
+    read: int
+    at: datetime
+    subject: str
+    kind: str
+    request_id: str
+    fields: tuple[str, ...]
+    accounts: tuple[str, ...]
+
+
+async def record_read(
+    pool: asyncpg.Pool, caller: Caller, request_id: str, fields: Sequence[str], accounts: Sequence[str]
+) -> None:
+    """Record what a caller looked at; what cannot be recorded is not shown, so a failure is the caller's failure too."""
+    async with pool.acquire() as db:
+        await db.execute(
+            "INSERT INTO access_log (subject, kind, request_id, fields, accounts) VALUES ($1, $2, $3, $4, $5)",
+            caller.subject,
+            caller.kind.value,
+            request_id,
+            list(fields),
+            list(accounts[:ACCOUNTS_MAX]),
+        )
+
+
+async def page(
+    db: Db, before: int | None, limit: int, *, account: str | None = None, subject: str | None = None
+) -> list[ReadRow]:
+    """List reads, newest first: all, of one account, or by one person."""
+    rows = await db.fetch(
+        """
+        SELECT * FROM access_log
+        WHERE ($1::bigint IS NULL OR read < $1)
+          AND ($3::text IS NULL OR accounts @> ARRAY[$3]) AND ($4::text IS NULL OR subject = $4)
+        ORDER BY read DESC LIMIT $2
+        """,
+        before,
+        limit,
+        account,
+        subject,
+    )
+    return [ReadRow(**{**row, "fields": tuple(row["fields"]), "accounts": tuple(row["accounts"])}) for row in rows]
