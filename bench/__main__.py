@@ -15,8 +15,8 @@ import asyncpg
 
 from bels.embedded import embedded
 from bels.settings import Settings
-from bench import bill as bills
 from bench import attack as attacks
+from bench import bill as bills
 from bench import closing, ours, registers, traffic
 from bench import price as prices
 from bench.copy import limit_of_tables

@@ -93,12 +93,11 @@ async def _consumers(settings: Settings, accounts: int) -> tuple[Consumer, ...]:
 def write_bearers(settings: Settings, consumers: Sequence[Consumer], each: int, file: Path) -> None:
     """Issue ``each`` tokens to every consumer, and write down which of them submit for which account."""
 
-    async def run() -> None:
+    async def run() -> dict[int, list[str]]:
         async with opened(settings) as bels:
-            found = await _issued(bels, consumers, each)
-        file.write_text(json.dumps(found))
+            return await _issued(bels, consumers, each)
 
-    asyncio.run(run())
+    file.write_text(json.dumps(asyncio.run(run())))
 
 
 async def _issued(bels: Bels, consumers: Sequence[Consumer], each: int) -> dict[int, list[str]]:

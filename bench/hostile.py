@@ -1,14 +1,23 @@
 """What an attacker sends to the GraphQL API: bodies that cost the sender little, and would cost a careless server much."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from graphql import get_introspection_query
 
 NODES = "query($ids: [ID!]!) { nodes(ids: $ids) { id } }"
 SUBMIT = "mutation($input: SubmitReadingInput!) { submitReading(input: $input) { __typename } }"
 ACCOUNT = 'account(number: "1000001")'
+
+_MANY: Mapping[str, Mapping[str, object]] = {
+    "190,000 texts": {"input": {"values": ["a"] * 190_000}},
+    "190,000 empty objects": {"input": {}, "x": [{}] * 190_000},
+    "2,000 wrong readings": {"input": {"values": [{"register": "TOTAL"}] * 2_000}},
+    "60,000 variables": {f"v{n}": n for n in range(60_000)},
+    "400 fields that are not there": {"input": {f"f{n}": n for n in range(400)}},
+    "100 texts of 490 marks": {"input": {"values": ["a" + "\u0316\u0301" * 490] * 100}},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +112,7 @@ def hostile() -> tuple[Hostile, ...]:
         ),
         *(
             Hostile("many values", name, _asked(SUBMIT, variables), bad)
-            for name, variables in {
-                "190,000 texts": {"input": {"values": ["a"] * 190_000}},
-                "190,000 empty objects": {"input": {}, "x": [{}] * 190_000},
-                "2,000 wrong readings": {"input": {"values": [{"register": "TOTAL"}] * 2_000}},
-                "60,000 variables": {f"v{n}": n for n in range(60_000)},
-                "400 fields that are not there": {"input": {f"f{n}": n for n in range(400)}},
-                "100 texts of 490 marks": {"input": {"values": ["a" + "\u0316\u0301" * 490] * 100}},
-            }.items()
+            for name, variables in _MANY.items()
         ),
         Hostile("huge integers", "of 6,000 digits in a document",
                 _asked("{ heldReadings(first: " + "9" * 6_000 + ") { edges { cursor } } }"), valid),
@@ -159,11 +161,11 @@ def _on_account(selection: str) -> str:
     return f"{{ {ACCOUNT} {{ {selection} }} }}"
 
 
-def _json(body: dict[str, Any]) -> bytes:
+def _json(body: Mapping[str, object]) -> bytes:
     return json.dumps(body).encode()
 
 
-def _asked(query: str, variables: dict[str, Any] | None = None) -> bytes:
+def _asked(query: str, variables: Mapping[str, object] | None = None) -> bytes:
     return _json({"query": query, **({"variables": variables} if variables is not None else {})})
 
 

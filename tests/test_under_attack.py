@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -77,7 +77,7 @@ async def sent(client: httpx.AsyncClient, body: bytes, headers: dict[str, str]) 
             return response
         wait_s = int(response.headers["retry-after"])
         assert 1 <= wait_s <= LONGEST_WAIT_S
-        time.sleep(wait_s)
+        await asyncio.sleep(wait_s)
     raise AssertionError("the budget never comes back")
 
 
@@ -122,11 +122,11 @@ async def test_a_flood_is_told_to_wait_and_is_served_after_the_wait(
     client: httpx.AsyncClient, gateway: dict[str, str]
 ) -> None:
     body = {"query": ME}
+    response = await client.post("/graphql", json=body)
     for _ in range(FLOOD):
-        response = await client.post("/graphql", json=body)
-        if response.status_code == 429:
+        if response.status_code != 200:
             break
-        assert response.status_code == 200
+        response = await client.post("/graphql", json=body)
 
     assert (response.status_code, codes(response)) == (429, ["RATE_LIMITED"])
     wait_s = int(response.headers["retry-after"])
@@ -134,7 +134,7 @@ async def test_a_flood_is_told_to_wait_and_is_served_after_the_wait(
     assert '"anonymous";r=' in response.headers["ratelimit"]
     assert await is_served(client, gateway)
 
-    time.sleep(wait_s)
+    await asyncio.sleep(wait_s)
     assert (await client.post("/graphql", json=body)).status_code == 200
 
 

@@ -54,6 +54,8 @@ from bels.words import ReceiptState
 logger = logging.getLogger(__name__)
 
 GRAPHQL_PATH = "/graphql"
+TRIES = {"login": "password", "register": "registration"}
+"""What is tried, as the metrics name it."""
 DOCUMENTS_BYTES_MAX = 10_000_000
 
 
@@ -67,6 +69,7 @@ def asgi(bels: Bels, door: Door, readiness: Readiness) -> ASGIApp:
     metrics.watch_intake(lambda: sum(map(len, bels.intake.waiting)))
     metrics.watch_readiness(lambda: readiness.is_ready)
     bels.intake.work = within(metrics.around, bels.intake.work)
+    door.throttle.observe = lambda what: metrics.login_failed(TRIES.get(what, what))
     supplier = Supplier(bels.pool, bels.intake, changes, door, documents_only=trusted is not None)
 
     async def context(connection: HTTPConnection) -> Context:

@@ -23,6 +23,7 @@ from strawberry.extensions import FieldExtension
 
 from bels.access.callers import LOCAL
 from bels.access.door import Door
+from bels.access.raw_texts import RawTexts
 from bels.api.changes import Changes
 from bels.api.context import Asking, Context, Supplier
 from bels.api.engine.deadlines import Deadlines
@@ -599,7 +600,10 @@ async def answered(
     """Execute an operation of the real schema: its answer, and the messages it handed in."""
     office = Office(intake, outcomes, Random(seed))
     app = Supplier(
-        pool, cast("Intake", office), cast("Changes", None), cast("Door", SimpleNamespace(sender_key=b"key"))
+        pool,
+        cast("Intake", office),
+        cast("Changes", None),
+        cast("Door", SimpleNamespace(sender_key=b"key", raw_texts=RawTexts(b"k" * 32))),
     )
     context = Context(app, HTTPConnection({"type": "http"}), _request_id="r", asking=Asking(LOCAL))
     answer = json.loads(await answer_of(SCHEMA, operation, variables, context))

@@ -74,6 +74,11 @@ class Limit:
 IDENTITY = Limit(free=5, wait_s_max=5 * 60)
 ADDRESS = Limit(free=30, wait_s_max=15 * 60)
 BOTH = Limit(free=5, wait_s_max=15 * 60)
+PROOFS = Limit(free=5, wait_s_max=60 * 60)
+"""Of an account that is proven by a bill: a neighbour who has seen the meter has some hundred sums to try, and gets some
+thirty tries a day. Whoever is kept waiting by that is let in at the office."""
+OF_WHAT = {"register": PROOFS}
+"""What is counted against an identity in another way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +123,13 @@ class _Keys:
     both: bytes
     known: bytes
     nameless: bool
+    limit: Limit
 
     def limits(self) -> dict[bytes, Limit]:
         """Give every counter that a failure counts in."""
         if self.nameless:
             return {self.address: ADDRESS}
-        return {self.identity: IDENTITY, self.address: ADDRESS, self.both: BOTH}
+        return {self.identity: self.limit, self.address: ADDRESS, self.both: BOTH}
 
     def judging(self, rows: Mapping[bytes, Counter], now: datetime) -> dict[bytes, Limit]:
         """Give the counters that say whether it must wait."""
@@ -142,6 +148,8 @@ class Throttle:
         self._pool = pool
         self._vault = vault
         self._clock = clock
+        self.observe: Callable[[str], None] = lambda _: None
+        """Told of every failure what was tried, and "throttled" of every try that must wait; whoever watches sets it."""
 
     async def check(self, what: str, identity: str, address: str) -> None:
         """Count a try as failed, before it is made, in the counters that judge it.
@@ -151,7 +159,11 @@ class Throttle:
         keys, now = await self._keys(what, identity, address), self._clock()
         async with self._pool.acquire() as db:
             # Whoever must wait is told after one read; only a try that may be made takes the locks.
-            _may_try(keys, await _rows(db, keys), now)
+            try:
+                _may_try(keys, await _rows(db, keys), now)
+            except TooManyAttempts:
+                self.observe("throttled")
+                raise
             async with _locked(db, keys):
                 rows = await _rows(db, keys)
                 _may_try(keys, rows, now)
@@ -161,6 +173,7 @@ class Throttle:
 
     async def failed(self, what: str, identity: str, address: str) -> None:
         """Let the wait begin now, as judging took its time; count the failure also in the counters that did not judge it."""
+        self.observe(what)
         keys, now = await self._keys(what, identity, address), self._clock()
         async with self._pool.acquire() as db, _locked(db, keys):
             rows = await _rows(db, keys)
@@ -201,6 +214,7 @@ class Throttle:
             both=await self._vault.digest(ATTEMPT_DIGEST, f"{what}\0both\0{place}\0{who}"),
             known=await self._vault.digest(ATTEMPT_DIGEST, f"{what}\0known\0{place}\0{who}"),
             nameless=not identity,
+            limit=OF_WHAT.get(what, IDENTITY),
         )
 
 

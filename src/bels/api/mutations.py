@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import strawberry
 
-from bels.access.callers import sender_digest
+from bels.access import links
+from bels.access.callers import Kind, sender_digest
 from bels.api import inputs
 from bels.api.cabinet_mutations import CabinetMutation
 from bels.api.context import Info
@@ -55,6 +56,8 @@ def _reading(info: Info, given: inputs.SubmitReadingInput) -> Message:
     values = texts(given.values)
     command = SubmitReading(app.intake.clock(), values, Role.CONSUMER, given.taken_at, given.meter)
     raw = raw_of(("submitReading", given.account, values, given.taken_at, given.meter))
+    # Whatever a person wrote for a value, a name or a phone perhaps, is kept sealed.
+    raw = app.door.raw_texts.kept(raw, *values.values())
     return message_of(info, caller, given.idempotency_key, given.account, command, raw)
 
 
@@ -81,7 +84,12 @@ class Mutation(MoneyMutation, CabinetMutation, PersonalMutation):
         """Submit a reading."""
         if info.context.see(input.account) is None:
             return not_seen_reading(input.account)
-        return submitted(await submit(info, _reading(info, input)))
+        shown = submitted(await submit(info, _reading(info, input)))
+        if info.context.caller.kind is Kind.LINK and isinstance(shown, ReadingAccepted | ReadingHeld):
+            # Its one task is done: the link opens nothing any more.
+            async with info.context.app.pool.acquire() as db:
+                await links.done(db, info.context.caller.subject, info.context.app.intake.clock())
+        return shown
 
     @strawberry.mutation(
         description="Submit up to 500 readings, each with its own outcome; sent again, nothing is taken twice."

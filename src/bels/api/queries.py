@@ -7,10 +7,12 @@ from typing import Annotated, cast
 
 import strawberry
 
+from bels.access.callers import Right
 from bels.access.words import AccessReason, Refused
 from bels.api import inputs
 from bels.api.account_money import find_bill
 from bels.api.accounts import Account, find_account
+from bels.api.budgets import BudgetQuery
 from bels.api.cabinets import CabinetQuery
 from bels.api.context import Info
 from bels.api.engine.paging import Connection, Node, connect, decode_id, read_page
@@ -56,7 +58,7 @@ class PossibleRefusal:
 
 
 @strawberry.type(description="What may be asked to see.")
-class Query(MoneyQuery, RecordQuery, CabinetQuery, PersonalQuery):
+class Query(MoneyQuery, RecordQuery, CabinetQuery, PersonalQuery, BudgetQuery):
     """What may be asked to see."""
 
     @strawberry.field(description="An account by number; null when there is none.")
@@ -138,6 +140,7 @@ class Query(MoneyQuery, RecordQuery, CabinetQuery, PersonalQuery):
         async with info.context.app.pool.acquire() as db:
             rows = await find_parked(db, key, page.limit)  # type: ignore[arg-type]  # the cursor's kinds say so
         info.context.saw(row.account for row in rows)
+        opens = Right.OPERATOR_PEOPLE in info.context.caller.rights
         return connect(
             rows,
             page,
@@ -147,7 +150,7 @@ class Query(MoneyQuery, RecordQuery, CabinetQuery, PersonalQuery):
                 message_id=row.message_id,
                 account_number=row.account,
                 recorded_at=row.recorded_at,
-                raw=row.raw,
+                raw=info.context.app.door.raw_texts.opened(row.raw) if opens else row.raw,
             ),
             key=lambda row: (row.recorded_at, row.receipt),
         )

@@ -78,4 +78,6 @@ class ParkedMessage:
     message_id: str = strawberry.field(description="Its id on that channel.")
     account_number: str = strawberry.field(description="The account it named.")
     recorded_at: datetime = strawberry.field(description="When bels got it.")
-    raw: str = strawberry.field(description="Its content as it came.")
+    raw: str = strawberry.field(
+        description="Its content as it came; what is more than a reading stays sealed but for operators of personal data."
+    )
