@@ -5,7 +5,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from statistics import median
 
@@ -29,7 +28,6 @@ READERS, SUBMITTERS, ATTACKERS = 16, 16, 4
 TOKENS_EACH = 2
 WARM_UP_S = 2.0
 ATTACK_WAIT_S = 60
-TOO_MANY, PAUSE_S = 429, 0.5
 SIDES = ("quiet", "anonymous", "partner")
 
 
@@ -71,10 +69,7 @@ def _alone(port: int, callers: Callers) -> list[Figure]:
     for each in hostile():
         taken = []
         for _ in range(ALONE):
-            ms, status, said = attacker.send(each.body)
-            while status == TOO_MANY:
-                time.sleep(PAUSE_S)
-                ms, status, said = attacker.send(each.body)
+            ms, status, said = attacker.send_patiently(each.body)
             if code_of(said) not in each.codes or status >= 500:
                 raise RuntimeError(f"{each.kind}, {each.name}: {status} {said[:300].decode(errors='replace')}")
             taken.append(ms)

@@ -24,7 +24,21 @@ from tests.command import BELS, bels, environment, fetch, views
 from tests.conftest import new_supplier
 from tests.servers import free_port
 
-COMMANDS = ("serve", "install", "import", "close", "statement", "bill", "rulebook", "user", "client", "key", "rebuild", "demo", "schema")
+COMMANDS = (
+    "serve",
+    "install",
+    "import",
+    "close",
+    "statement",
+    "bill",
+    "rulebook",
+    "user",
+    "client",
+    "key",
+    "rebuild",
+    "demo",
+    "schema",
+)
 ACCOUNTS = """\
 account,opened_on,locality,stove,rooms,residents,meter,capacity,registers,initial
 1000101,2024-03-22,urban,gas,2,3,M1,5,half_peak|night|peak,14124|13047|5795
@@ -326,7 +340,7 @@ def test_long_work_shows_a_bar_on_a_terminal(database: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
 def test_without_a_master_key_bels_listens_on_this_machine_only(host: str) -> None:
-    with pytest.raises(ListenError, match="without a master key.*bels key new FILE"):
+    with pytest.raises(ListenError, match=r"without a master key.*bels key new FILE"):
         bound(host, 8000, local=False, has_master_key=False)
 
 

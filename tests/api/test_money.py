@@ -158,7 +158,9 @@ async def test_a_sum_that_cannot_be_paid_is_refused_with_a_receipt(client: Clien
 )  # fmt: skip
 async def test_what_is_no_plain_decimal_is_bad_user_input(client: Client, amount: object) -> None:
     given = {"account": ONE, "amount": amount, "paidOn": "2024-01-01", "paymentId": "SB-1"}
-    result = await SCHEMA.execute(of_outcomes("receivePayment"), {"input": given}, await client.context_of(client.caller))
+    result = await SCHEMA.execute(
+        of_outcomes("receivePayment"), {"input": given}, await client.context_of(client.caller)
+    )
     assert result.errors is not None
     assert [(e.extensions or {}).get("code") for e in result.errors] == ["BAD_USER_INPUT"]
     if isinstance(amount, str):
@@ -551,7 +553,9 @@ async def test_a_preview_of_a_closing_tells_what_the_closing_then_posts(client: 
 
 
 async def test_a_closing_of_a_month_to_come_cannot_be_previewed(client: Client) -> None:
-    result = await SCHEMA.execute('{ previewClose(period: "2024-02") { edges { cursor } } }', {}, await client.context_of(client.caller))
+    result = await SCHEMA.execute(
+        '{ previewClose(period: "2024-02") { edges { cursor } } }', {}, await client.context_of(client.caller)
+    )
     assert result.errors is not None
     assert (result.errors[0].extensions or {})["code"] == "BAD_USER_INPUT"
 

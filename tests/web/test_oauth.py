@@ -314,7 +314,7 @@ async def test_a_session_is_continued_by_its_refresh_token(http: httpx.AsyncClie
     told = (await http.post("/oauth/token", data=form)).json()
 
     assert told["refresh_token"] != begun.refresh_token
-    expected = Right.ANONYMOUS | Right.OPERATOR | Right.OPERATOR_MONEY
+    expected = Right.ANONYMOUS | Right.PASSWORD | Right.OPERATOR | Right.OPERATOR_MONEY
     assert await office.rights_of(told["access_token"]) == (Kind.OPERATOR, expected)
     assert jwt.decode(told["access_token"], options={"verify_signature": False})["sub"] == person
     assert (await http.post("/oauth/token", data=form)).json()["refresh_token"] == told["refresh_token"]

@@ -9,8 +9,8 @@ from datetime import datetime
 
 import asyncpg
 
-from bels.access.doorkeeper import Doorkeeper, Network
 from bels.access.clients import SECRET_DIGEST
+from bels.access.doorkeeper import Doorkeeper, Network
 from bels.access.oidc import Oidc
 from bels.access.passwords import Passwords
 from bels.access.people import LOGIN_DIGEST, OIDC_DIGEST

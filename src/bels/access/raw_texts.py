@@ -12,8 +12,11 @@ from re import compile as pattern
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
+from bels.domain.read_value import holds_contact
+
 SEALED = "sealed:"
 _PLAIN = pattern(r"[\d\s#.,;:*/+-]*")
+_WORD = pattern(r"[А-Яа-яЁё]{3,}")
 _LONG_NUMBER = pattern(r"(?:\d[\s().-]*){9,}")
 
 
@@ -28,6 +31,10 @@ class RawTexts:
         words = also or (text,)
         plain = all(_PLAIN.fullmatch(each) and not _LONG_NUMBER.search(each) for each in words)
         return text if plain else self.sealed(text)
+
+    def guarded(self, text: str) -> str:
+        """Give a text as it may be kept: sealed where it holds what looks like a phone or an e-mail, or a Russian word."""
+        return self.sealed(text) if holds_contact(text) or _WORD.search(text) else text
 
     def sealed(self, text: str) -> str:
         """Seal a text; one that is sealed already stays as it is."""

@@ -9,7 +9,10 @@ from bels.access.callers import Caller
 from bels.api.context import Info
 from bels.api.engine.scalars import BadUserInputError
 from bels.domain.commands import Command
+from bels.domain.read_value import holds_contact, quoted_number
+from bels.domain.receive_payment import is_suspense
 from bels.intake import Message, Outcome, TryLater
+from bels.journal.journal import RULEBOOK
 
 KEY_LENGTH_MAX = 200
 
@@ -44,6 +47,21 @@ def raw_of(content: object) -> str:
     return _encode(content).decode()
 
 
+def name_of(info: Info, caller: Caller, key: str) -> str:
+    """Name a caller's message, for ever; a key that could be somebody's phone or e-mail is sealed."""
+    return info.context.app.door.raw_texts.guarded(caller.message_id(key))
+
+
+def note_of(text: str, field: str) -> str:
+    """Take what an operator writes down for ever.
+
+    :raises BadUserInputError: it holds a phone or an e-mail.
+    """
+    if holds_contact(text):
+        raise BadUserInputError(f"`{field}` must hold no phone and no e-mail: it is kept for ever.")
+    return text
+
+
 def message_of(
     info: Info, caller: Caller, key: str, account: str, command: Command, raw: str, field: str = "idempotencyKey"
 ) -> Message:
@@ -51,7 +69,12 @@ def message_of(
 
     :raises BadUserInputError: the key is empty or too long.
     """
-    name = caller.message_id(key_of(key, field))
+    name = name_of(info, caller, key_of(key, field))
+    if account != RULEBOOK:
+        # What was written is an operator's to read, should the message be parked, and nobody else's.
+        raw = info.context.app.door.raw_texts.guarded(raw)
+        # A payer who gives a phone for an account is not to be found by it.
+        account = account if is_suspense(account) else quoted_number(account)
     return Message(caller.channel, name, caller.actor, account, command, raw, info.context.request_id)
 
 

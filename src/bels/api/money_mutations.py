@@ -12,7 +12,7 @@ from bels.api import money_inputs as inputs
 from bels.api import payments
 from bels.api.context import Info
 from bels.api.engine.scalars import BadUserInputError, clean_text
-from bels.api.messages import TryLaterError, key_of, message_of, raw_of, submit
+from bels.api.messages import TryLaterError, key_of, message_of, name_of, note_of, raw_of, submit
 from bels.api.money_outcomes import (
     MakeRefundResult,
     MovePaymentResult,
@@ -130,7 +130,9 @@ class MoneyMutation:
         if row is None:
             detail = (input.receipt or input.payment_id or "")[:40]
             return refused_command(Reason.UNKNOWN_PAYMENT, "", detail=detail, path=["input", field])
-        command = commands.ReversePayment(EntryNumber(row.entry), info.context.app.intake.clock(), input.ground)
+        command = commands.ReversePayment(
+            EntryNumber(row.entry), info.context.app.intake.clock(), note_of(input.ground, "ground")
+        )
         message = _message(info, Role.OPERATOR, key, row.account, command, ("reversePayment", input))
         named = ["input", field]
         paths = {Reason.UNKNOWN_PAYMENT: named, Reason.PAYMENT_MOVED: named, Reason.PAYMENT_REVERSED: named}
@@ -157,7 +159,7 @@ class MoneyMutation:
                 detail = (input.receipt or "")[:40]
                 return refused_command(Reason.UNKNOWN_PAYMENT, "", detail=detail, path=["input", "receipt"])
             stream = row.account
-        command = commands.MakeRefund(input.amount, info.context.app.intake.clock(), input.ground)
+        command = commands.MakeRefund(input.amount, info.context.app.intake.clock(), note_of(input.ground, "ground"))
         content = ("makeRefund", input.account, input.receipt, f"{input.amount.normalize():f}", input.ground)
         message = _message(info, Role.OPERATOR, key, stream, command, content)
         outcome = await _send(info, message, money_events.RefundMade, {})
@@ -222,7 +224,9 @@ async def _move(info: Info, input: inputs.MovePaymentInput, key: str, row: Payme
     """Take the payment from its account, then book it on the other: sent again after a crash between, it is booked."""
     content = ("movePayment", input)
     at = info.context.app.intake.clock()
-    taking = commands.MovePaymentOut(EntryNumber(row.entry), AccountNumber(input.to), at, input.ground)
+    taking = commands.MovePaymentOut(
+        EntryNumber(row.entry), AccountNumber(input.to), at, note_of(input.ground, "ground")
+    )
     paths = {
         Reason.PAYMENT_MOVED: ["input", "receipt"],
         Reason.PAYMENT_REVERSED: ["input", "receipt"],
@@ -261,5 +265,5 @@ async def _published_before(info: Info, key: str, raw: str) -> Outcome | None:
     """Find the first outcome of the same publication: a file says something else over other rules."""
     async with info.context.app.pool.acquire() as db:
         caller = info.context.caller_for(Role.OPERATOR)
-        found = await find_messages(db, [(caller.channel.value, caller.message_id(key))])
+        found = await find_messages(db, [(caller.channel.value, name_of(info, caller, key))])
         return (await outcomes_of(db, found))[0] if found and found[0].content == digest(raw) else None

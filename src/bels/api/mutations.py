@@ -13,7 +13,7 @@ from bels.api.cabinet_mutations import CabinetMutation
 from bels.api.context import Info
 from bels.api.engine.scalars import BadUserInputError
 from bels.api.inputs import model_of, values_of
-from bels.api.messages import TryLaterError, is_key, message_of, raw_of, submit
+from bels.api.messages import TryLaterError, is_key, message_of, note_of, raw_of, submit
 from bels.api.money_mutations import MoneyMutation
 from bels.api.outcomes import (
     CommandRefused,
@@ -137,7 +137,7 @@ class Mutation(MoneyMutation, CabinetMutation, PersonalMutation):
             return held
         account, entry = held
         at = info.context.app.intake.clock()
-        command = commands.ConfirmReading(entry, at, Role.OPERATOR, None, input.meaning, input.note)
+        command = commands.ConfirmReading(entry, at, Role.OPERATOR, None, input.meaning, note_of(input.note, "note"))
         return await _carry_out(info, Role.OPERATOR, account, input.idempotency_key, command, input)
 
     @strawberry.mutation(description="Reject a held reading (operator).")
@@ -147,7 +147,7 @@ class Mutation(MoneyMutation, CabinetMutation, PersonalMutation):
         if isinstance(held, CommandRefused):
             return held
         account, entry = held
-        command = commands.RejectReading(entry, info.context.app.intake.clock(), input.note)
+        command = commands.RejectReading(entry, info.context.app.intake.clock(), note_of(input.note, "note"))
         return await _carry_out(info, Role.OPERATOR, account, input.idempotency_key, command, input)
 
     @strawberry.mutation(description="Open an account (operator).")
@@ -161,7 +161,7 @@ class Mutation(MoneyMutation, CabinetMutation, PersonalMutation):
     @strawberry.mutation(description="Close an account (operator).")
     async def close_account(self, info: Info, input: inputs.CloseAccountInput) -> CommandResult:
         """Close an account."""
-        command = commands.CloseAccount(input.closed_at, input.ground)
+        command = commands.CloseAccount(input.closed_at, note_of(input.ground, "ground"))
         return await _carry_out(info, Role.OPERATOR, input.account, input.idempotency_key, command, input)
 
     @strawberry.mutation(description="Change the residents and owners from a day on (operator).")
@@ -268,6 +268,6 @@ class Mutation(MoneyMutation, CabinetMutation, PersonalMutation):
         """Unlink a sender."""
         app = info.context.app
         sender = sender_digest(input.address, app.door.sender_key)
-        command = commands.UnlinkChannel(input.channel, sender, app.intake.clock(), input.ground)
+        command = commands.UnlinkChannel(input.channel, sender, app.intake.clock(), note_of(input.ground, "ground"))
         given = (input.account, command.channel, command.sender, input.ground)
         return await _carry_out(info, Role.OPERATOR, input.account, input.idempotency_key, command, given)

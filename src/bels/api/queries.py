@@ -147,7 +147,7 @@ class Query(MoneyQuery, RecordQuery, CabinetQuery, PersonalQuery, BudgetQuery):
             node=lambda row: ParkedMessage(
                 receipt=row.receipt,
                 channel=row.channel,
-                message_id=row.message_id,
+                message_id=info.context.app.door.raw_texts.opened(row.message_id) if opens else row.message_id,
                 account_number=row.account,
                 recorded_at=row.recorded_at,
                 raw=info.context.app.door.raw_texts.opened(row.raw) if opens else row.raw,

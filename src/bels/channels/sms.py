@@ -35,7 +35,7 @@ from bels.channels.sms_grammar import (
 )
 from bels.domain.commands import ConfirmReading, SubmitReading
 from bels.domain.events import ReadingRefused
-from bels.domain.read_value import quoted
+from bels.domain.read_value import holds_contact, quoted
 from bels.domain.terms import Channel, Reason, Register, Role
 from bels.intake import Message, Outcome, TryLater
 from bels.words import TRY_LATER, ReceiptState, answer, in_sms, state
@@ -255,6 +255,8 @@ def _read(
         # No id, or no sensible one: the same words of the same phone within a minute are one message.
         name = message_id or f"{sender}\n{raw}\n{received_at:%Y-%m-%dT%H:%M}"
         message_id = f"sha256:{sha256(name.encode('utf-8', 'replace')).hexdigest()}"
+    elif holds_contact(message_id):
+        message_id = f"sender:{sender_digest(message_id)}"
     return Sms(message_id, sender, text, raw, received_at)
 
 

@@ -19,7 +19,7 @@ from bels.domain.actual_readings import (
 from bels.domain.commands import SubmitReading
 from bels.domain.events import Event, ReadingAccepted, ReadingHeld, ReadingRefused, ReadingSuperseded
 from bels.domain.periods import months_between, moscow_date, period_of
-from bels.domain.read_value import quoted, read_value
+from bels.domain.read_value import quoted, quoted_number, read_value
 from bels.domain.rulebook import Rulebook, Settings
 from bels.domain.terms import EntryNumber, HoldReason, Kwh, Period, ReadingKind, ReadingStatus, Reason, Register, Role
 
@@ -36,7 +36,7 @@ def accept_reading(account: Account, command: SubmitReading, rulebook: Rulebook)
     if command.meter is not None:
         refusal = _refusal_of_named_meter(account, command.meter, meter)
         if refusal is not None:
-            return (_refused(command, refusal, meter, detail=command.meter),)
+            return (_refused(command, refusal, meter, detail=quoted_number(command.meter or "")),)
     if meter is not None and meter.model.automatic and command.role is not Role.REMOTE:
         return (_refused(command, Reason.METER_NOT_READ_BY_CONSUMER, meter),)
     period = reading_period(received_at, rulebook)

@@ -10,6 +10,12 @@ VALUE_LENGTH_MAX = 40
 
 _LETTER_O = str.maketrans("ОоOo", "0000")
 _PERSONAL = pattern(r"\S*@\S*|[^\W\d_]{3,}|(?:\d[\s().-]*){9,}")
+_CONTACT = pattern(
+    r"\S*@\S*"
+    r"|(?<![0-9A-Za-z])(?:\+?[78][\s().-]*)?9(?:[\s().-]*\d){9}(?![0-9A-Za-z])"
+    r"|(?<![0-9A-Za-z])\+?[78](?:[\s().-]*\d){10}(?![0-9A-Za-z])"
+)
+_WORD = pattern(r"[^\W\d_]{4,}")
 _VALUE = pattern(r"([0-9]+)(?:[.,][0-9]*)?")
 
 
@@ -31,3 +37,13 @@ def read_value(text: str) -> int | None:
 def quoted(text: str) -> str:
     """Give what may be kept of a text that is no reading: words, phones and e-mails are no part of an account's history."""
     return _PERSONAL.sub("***", text[:VALUE_LENGTH_MAX])
+
+
+def quoted_number(text: str) -> str:
+    """Give what may be kept of a number, of a meter or an account, that there is not: «E-9», many digits, but no word and no phone."""
+    return _WORD.sub("***", _CONTACT.sub("***", text[:VALUE_LENGTH_MAX]))
+
+
+def holds_contact(text: str) -> bool:
+    """Say whether a text holds what looks like an e-mail or a phone."""
+    return _CONTACT.search(text) is not None
