@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from statistics import median
 
@@ -19,8 +20,11 @@ from bench.servers import ROOT, begun_load, ended_load, environment, free_port, 
 
 ANSWERED_WITHIN_MS = 100.0
 MOST_P99 = 2.0
-ALONE = 5
+ALONE = 3
 """How often each body is sent alone; the median is its time, so that what else runs on the machine does not count."""
+
+PAUSE_S = 0.15
+"""Between them: alone means that no other strange document was read just before."""
 
 READERS, SUBMITTERS, ATTACKERS = 16, 16, 4
 """Connections of the two honest clients, and of the attacker."""
@@ -69,6 +73,7 @@ def _alone(port: int, callers: Callers) -> list[Figure]:
     for each in hostile():
         taken = []
         for _ in range(ALONE):
+            time.sleep(PAUSE_S)
             ms, status, said = attacker.send_patiently(each.body)
             if code_of(said) not in each.codes or status >= 500:
                 raise RuntimeError(f"{each.kind}, {each.name}: {status} {said[:300].decode(errors='replace')}")

@@ -38,7 +38,6 @@ class Attacker:
         said = answer.read()
         return (time.perf_counter() - began) * 1000, answer.status, said
 
-
     def send_patiently(self, body: bytes) -> tuple[float, int, bytes]:
         """Send a body, again after the wait that a spent budget names; a few times at most."""
         told = self.send(body)

@@ -28,6 +28,7 @@ from bels.access.store import tell_change
 from bels.access.tokens import Grant, Tokens
 from bels.access.vault import Vault
 from bels.domain.terms import Channel, Period
+from bels.journal import listening
 
 PEER = ("198.51.100.7", 40_000)
 PROXY = ("10.0.0.5", 40_000)
@@ -120,7 +121,7 @@ async def house(pool: asyncpg.Pool, database: str) -> AsyncIterator[House]:
     async with AsyncExitStack() as stack:
         for each in (house.here, house.there):
             await stack.enter_async_context(each.running())
-            await asyncio.wait_for(each._listening.wait(), SOON_S)
+            await asyncio.wait_for(each._feed.listening.wait(), SOON_S)
         yield house
 
 
@@ -325,7 +326,7 @@ async def test_nothing_is_remembered_while_nothing_can_be_told(house: House) -> 
     await admitted(house.here, header)
     assert not house.here._known
 
-    await asyncio.wait_for(house.here._listening.wait(), SOON_S)
+    await asyncio.wait_for(house.here._feed.listening.wait(), SOON_S)
     await admitted(house.here, header)
     assert house.here._known
 
@@ -337,7 +338,7 @@ async def test_what_changed_while_it_was_looked_up_is_not_remembered(house: Hous
     # It has begun to ask the tables, and has not been answered.
     for _ in range(3):
         await asyncio.sleep(0)
-    house.here._told(None, 0, "", person)
+    house.here._told(person)
     await asking
 
     assert not house.here._known
@@ -535,8 +536,8 @@ async def test_whoever_watches_a_subject_is_told_of_its_changes_only(house: Hous
     await house.tell("u-one")
     await asyncio.wait_for(following, SOON_S)
     await watching.aclose()
-    assert not house.there._watchers
-    assert house.there._watching == 0
+    assert not house.there._feed._watchers
+    assert house.there._feed.count == 0
 
 
 async def test_whoever_watches_is_told_when_the_connection_is_lost(house: House) -> None:
@@ -560,10 +561,10 @@ async def test_while_nothing_can_be_told_whoever_watches_looks_again(
 
 
 async def test_watchers_are_bounded(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "WATCHERS_MAX", 1)
+    monkeypatch.setattr(listening, "WATCHERS_MAX", 1)
     first = house.here.changes("u-one")
     await anext(first)
-    with pytest.raises(module.TooManyWatched):
+    with pytest.raises(listening.TooManyWatchers):
         await anext(house.here.changes("u-two"))
     await first.aclose()
     second = house.here.changes("u-two")

@@ -15,7 +15,7 @@ import re
 from base64 import urlsafe_b64encode
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -32,6 +32,7 @@ from bels.access.store import ACCESS_CHANGES
 from bels.access.tokens import BadToken, Claims, Grant, Tokens
 from bels.access.vault import Vault
 from bels.domain.terms import Channel, Period
+from bels.journal.listening import Feed
 from bels.journal.write import Db
 
 logger = logging.getLogger(__name__)
@@ -52,14 +53,6 @@ HOPS_MAX = 10
 
 ADDRESSES_MAX = 4096
 CERTIFICATES_MAX = 1024
-WATCHERS_MAX = 10_000
-"""Open sockets and streams of one process that are told when rights change."""
-
-RECONNECT_S = 0.5
-CONNECT_WAIT_S = 10.0
-HEARTBEAT_S = 10.0
-"""How often the listening connection is tried: a network that swallows everything closes nothing."""
-
 RECHECK_S = 30.0
 """How often whoever watches looks again while nothing can be told."""
 
@@ -79,10 +72,6 @@ class Unauthenticated(Exception):
     def challenge(self) -> str:
         """The value of WWW-Authenticate (RFC 6750)."""
         return f'Bearer error="invalid_token", error_description="{self.reason}"'
-
-
-class TooManyWatched(RuntimeError):
-    """No more sockets can be watched in this process; try another one later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +104,6 @@ class Doorkeeper:
         self._pool = pool
         self._vault = vault
         self._tokens = tokens
-        self._url = url
         self._local = local
         self._trusted_proxies = trusted_proxies
         self._oidc = oidc
@@ -124,9 +112,7 @@ class Doorkeeper:
         self._of_subject: dict[str, set[bytes]] = {}
         self._verifying: dict[bytes, asyncio.Task[_Known]] = {}
         self._changes = 0
-        self._listening = asyncio.Event()
-        self._watchers: dict[str, set[asyncio.Event]] = {}
-        self._watching = 0
+        self._feed = Feed(url, ACCESS_CHANGES, told=self._told, missed=self._forget_all)
         self._peer = lru_cache(ADDRESSES_MAX)(self._look_at)
         self._thumbprint = lru_cache(CERTIFICATES_MAX)(_thumbprint)
 
@@ -183,41 +169,15 @@ class Doorkeeper:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Doorkeeper]:
         """Listen for changes of rights until left, and remember callers meanwhile."""
-        task = asyncio.create_task(self._listen())
-        try:
+        async with self._feed.running():
             yield self
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-            self._listening.clear()
-            self._forget_all()
 
-    async def changes(self, subject: str) -> AsyncGenerator[None, None]:
+    def changes(self, subject: str) -> AsyncGenerator[None, None]:
         """Yield once at the start, and again whenever what a subject may may have changed: look again, by ``admit``.
 
-        :raises TooManyWatched: no more fit this process.
+        :raises TooManyWatchers: no more fit this process.
         """
-        if self._watching >= WATCHERS_MAX:
-            raise TooManyWatched(f"{WATCHERS_MAX} sockets are watched in this process")
-        changed = asyncio.Event()
-        changed.set()
-        self._watchers.setdefault(subject, set()).add(changed)
-        self._watching += 1
-        try:
-            while True:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(RECHECK_S):
-                        await changed.wait()
-                if changed.is_set() or not self._listening.is_set():
-                    changed.clear()
-                    yield None
-        finally:
-            self._watching -= 1
-            watchers = self._watchers[subject]
-            watchers.discard(changed)
-            if not watchers:
-                del self._watchers[subject]
+        return self._feed.watch(subject, again_s=RECHECK_S)
 
     def _stranger(self, headers: Headers, client: tuple[str, int] | None) -> Caller:
         if not self._local or client is None or not _is_loopback(client[0]):
@@ -264,7 +224,7 @@ class Doorkeeper:
                 raise Unauthenticated(str(error)) from None
             known = await self._by_grant(claims)
         # What has changed while we looked may be what we looked at.
-        if self._listening.is_set() and changes == self._changes:
+        if self._feed.listening.is_set() and changes == self._changes:
             self._remember(given, known)
         return known
 
@@ -367,53 +327,14 @@ class Doorkeeper:
         self._verifying.clear()
         for given in self._of_subject.pop(subject, ()):
             self._known.pop(given, None)
-        for changed in self._watchers.get(subject, ()):
-            changed.set()
 
     def _forget_all(self) -> None:
         self._changes += 1
         self._verifying.clear()
         self._known.clear()
         self._of_subject.clear()
-        for watchers in self._watchers.values():
-            for changed in watchers:
-                changed.set()
 
-    async def _listen(self) -> None:
-        while True:
-            try:
-                await self._listen_once()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                logger.warning("the feed of rights is interrupted: %s", type(error).__name__)
-            await asyncio.sleep(RECONNECT_S)
-
-    async def _listen_once(self) -> None:
-        db = await asyncpg.connect(self._url, timeout=CONNECT_WAIT_S)
-        lost = asyncio.Event()
-
-        def stop(_: object) -> None:
-            # At once, and not when the task comes to it: a change that is told now would not reach us.
-            self._listening.clear()
-            self._forget_all()
-            lost.set()
-
-        try:
-            db.add_termination_listener(stop)
-            await db.add_listener(ACCESS_CHANGES, self._told)
-            self._forget_all()
-            self._listening.set()
-            while not lost.is_set():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(HEARTBEAT_S):
-                        await lost.wait()
-                        return
-                await db.execute("SELECT 1", timeout=HEARTBEAT_S)
-        finally:
-            stop(db)
-            db.terminate()
-
-    def _told(self, _db: object, _pid: int, _channel: str, payload: object) -> None:
-        subject = str(payload)
+    def _told(self, subject: str) -> None:
         # A destroyed key is told here too: a subject is also whoever has a key.
         self._vault.forget(subject)
         self._forget(subject)

@@ -10,10 +10,10 @@ from graphql import GraphQLError
 
 from bels.api import inputs
 from bels.api.accounts import Account, find_account
-from bels.api.changes import TooManyWatchers
 from bels.api.context import Info
 from bels.api.objects import AuditEntry
 from bels.api.receipts import Receipt, find_receipt
+from bels.journal.listening import TooManyWatchers
 from bels.projections import audit
 
 ENTRIES_MAX = 100
