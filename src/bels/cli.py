@@ -114,8 +114,10 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    serve = command("serve", "Serve GraphQL and the channels on this machine", _serve)
-    serve.add_argument("--host", help="loopback address to listen on (default BELS_HOST or 127.0.0.1)")
+    serve = command("serve", "Serve GraphQL, the channels, bills and tokens", _serve)
+    serve.add_argument(
+        "--host", help="address to listen on, outside loopback only with a master key (default BELS_HOST or 127.0.0.1)"
+    )
     serve.add_argument("--port", type=_whole(1, 65_535), help="port to listen on (default BELS_PORT or 8000)")
     serve.add_argument(
         "--local", action="store_true", help="loopback only: whoever asks without a credential may do everything"
@@ -199,7 +201,10 @@ def _serve(arguments: argparse.Namespace) -> int:
             if arguments.demo:
                 print((await demo.load(bels, demo.ACCOUNTS, demo.MONTHS, demo.SEED)).said, flush=True)
             await serving.serve(
-                bels, listening, lambda url: print(serving.greeting(url), flush=True), local=arguments.local
+                bels,
+                listening,
+                lambda url: print(serving.greeting(url, demo=arguments.demo), flush=True),
+                local=arguments.local,
             )
         return DONE
 

@@ -84,7 +84,13 @@ def asgi(bels: Bels, door: Door, readiness: Readiness) -> ASGIApp:
     async def schema(_: Request) -> Response:
         return PlainTextResponse(published)
 
-    graphql = GraphQL(SCHEMA, context, ide=page, trusted=trusted, allowed_origins=settings.origins)
+    graphql = GraphQL(
+        SCHEMA,
+        context,
+        ide=page if door.local or settings.ide else None,
+        trusted=trusted,
+        allowed_origins=settings.origins,
+    )
 
     async def end_streams() -> None:
         # Whoever listens goes to another server before this one stops.

@@ -1,4 +1,4 @@
-"""Serve HTTP on this machine only, and stop in good order."""
+"""Serve HTTP: who may be reached from where, and stopping in good order."""
 
 from __future__ import annotations
 
@@ -89,8 +89,10 @@ async def serve(bels: Bels, listening: socket.socket, say: Callable[[str], None]
     await _Server(config, readiness, bels.settings.drain_s, lambda: say(url)).serve([listening])
 
 
-def greeting(url: str) -> str:
-    """Say what to open and what to try."""
+def greeting(url: str, *, demo: bool) -> str:
+    """Say what is served, and of the demonstration town what to open and what to try."""
+    if not demo:
+        return f"bels serves {url}"
     return f"""\
 bels serves {url}
 
@@ -102,6 +104,7 @@ bels serves {url}
   Try   a reading by SMS:
         curl -G {url}/channels/sms -d from=9100000000 --data-urlencode 'text=1000000#10385'
 
+  To see what a consumer, an operator or an auditor sees, choose the example "Log in" on that page.
   The accounts of the demonstration town are listed by: bels demo --list
   Ctrl-C stops it."""
 

@@ -35,7 +35,8 @@ class Settings:
     ``data_dir``, which serves loopback only. ``issuer`` stands in our tokens; ``oidc_issuer`` hands the identity of people to
     an OpenID provider, whose tokens must name ``oidc_audience``. From ``trusted_proxies`` the caller's address and certificate
     are taken as they say it. ``origins`` are the front ends that browsers may call us from. ``documents_file`` is the
-    manifest of trusted documents. ``drain_s`` is how long a server that stops still answers while it says that it is not ready.
+    manifest of trusted documents. ``ide`` gives browsers the GraphQL page, as ``--local`` does. ``drain_s`` is how long a
+    server that stops still answers while it says that it is not ready.
     """
 
     database_url: str | None = None
@@ -53,6 +54,7 @@ class Settings:
     trusted_proxies: tuple[Network, ...] = ()
     origins: tuple[str, ...] = ()
     documents_file: Path | None = None
+    ide: bool = False
     metrics_token: str | None = None
     otlp_endpoint: str | None = None
     log: str = "text"
@@ -83,6 +85,7 @@ class Settings:
             trusted_proxies=_networks(given.get("BELS_TRUSTED_PROXIES", "")),
             origins=_origins(given.get("BELS_ORIGINS", "")),
             documents_file=_path(given, "BELS_DOCUMENTS"),
+            ide=_one_of("BELS_IDE", given.get("BELS_IDE", "off"), ("on", "off")) == "on",
             metrics_token=given.get("BELS_METRICS_TOKEN"),
             otlp_endpoint=_url(given, "BELS_OTLP_ENDPOINT"),
             log=_one_of("BELS_LOG", given.get("BELS_LOG", "text"), LOGS),

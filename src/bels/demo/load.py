@@ -13,6 +13,7 @@ from bels.access.door import sender_key
 from bels.app import Bels
 from bels.demo.household import FIRST_NUMBER, Step, Town
 from bels.demo.payments import NOBODY, Habit, amount_of
+from bels.demo.people import known_password, settle, who_logs_in
 from bels.demo.situations import SITUATIONS
 from bels.demo.town import days, phone_of, plan
 from bels.domain.account import Account
@@ -71,7 +72,9 @@ async def load(bels: Bels, accounts: int, months: int, seed: int) -> Loaded:
         before = {r.message_id: r for r in await find_messages(db, names)}
         count = await overview.count(db)
     if LAST in before:
-        return Loaded(True, f"The demonstration town is here already: the database has {count:,} accounts.")
+        said = f"The demonstration town is here already: the database has {count:,} accounts."
+        password = await known_password(bels)
+        return Loaded(True, f"{said}\n{who_logs_in(password)}" if password is not None else said)
     goes_on = FIRST in before
     if goes_on:
         town = msgspec.json.decode(before[FIRST].raw, type=Town)
@@ -113,6 +116,7 @@ async def _load(bels: Bels, town: Town, goes_on: bool) -> Loaded:
                 held += outcome.status is Status.HELD
                 refused += outcome.status is Status.REFUSED
             bar.update(len(group))
+    password = await settle(bels, town)
     # A second address of the first account, and the sign that the town is whole.
     address = sender_digest(f"demo-{FIRST_NUMBER}", key)
     linking = LinkChannel(Channel.CABINET, address, town.until)
@@ -121,7 +125,7 @@ async def _load(bels: Bels, town: Town, goes_on: bool) -> Loaded:
     return Loaded(
         True,
         f"The demonstration town is loaded: {town.accounts:,} accounts, {town.months} months, {len(steps):,} messages;"
-        " accounts to try: bels demo --list",
+        f" accounts to try: bels demo --list\n{who_logs_in(password)}",
         held,
         refused,
     )
