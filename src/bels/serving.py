@@ -6,6 +6,7 @@ import gc
 import ipaddress
 import signal
 import socket
+import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
@@ -19,6 +20,7 @@ from bels.observing.health import Readiness
 STOP_WAIT_S = 5
 GC_AFTER = 100_000
 BACKLOG = 2048
+SWITCH_S = 0.0005
 SOCKET_MESSAGE_MAX = 65_536
 
 
@@ -84,6 +86,8 @@ async def serve(bels: Bels, listening: socket.socket, say: Callable[[str], None]
     # What is loaded now stays: the collector need not look at it, nor at every remembered account after each few requests.
     gc.freeze()
     gc.set_threshold(GC_AFTER, 50, 1000)
+    # While a thread reads a strange document, the event loop gets the interpreter back so soon.
+    sys.setswitchinterval(SWITCH_S)
     host, port = listening.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     await _Server(config, readiness, bels.settings.drain_s, lambda: say(url)).serve([listening])

@@ -45,6 +45,10 @@ STRANGE_DOCUMENT = 10
 STRANGE_CHARACTERS = 100
 """A document that was not seen before costs so many points, and one more for so many characters: reading it is the work."""
 
+SMALL_BODY = 8_000
+BODY_BYTES = 400
+"""A body of more bytes costs a point for so many of them: reading it is work, whatever it turns out to be."""
+
 INTROSPECTORS = frozenset({Kind.LOCAL, Kind.PARTNER, *STAFF})
 OWN_FRONT_ENDS = frozenset({Kind.ANONYMOUS, Kind.CONSUMER, Kind.LINK})
 """Who comes through our own front ends: where trusted documents are configured, nothing else is taken from them."""
@@ -123,12 +127,24 @@ class Context(RequestContext[Supplier]):
 
     # What the engine asks of it.
 
+    def weigh(self, size: int) -> None:
+        """Take the price of reading a large body; a small one is free.
+
+        :raises RefusedError: the budget is spent.
+        """
+        if size > SMALL_BODY:
+            self._take(size // BODY_BYTES)
+
     def meet(self, text: str) -> None:
         """Take the price of reading a document that was never seen before.
 
         :raises RefusedError: the budget is spent.
         """
         self._take(STRANGE_DOCUMENT + len(text) // STRANGE_CHARACTERS)
+
+    def takes_turns(self) -> bool:
+        """Say whether its new documents wait for their turn: only those of the developer at this machine do not."""
+        return self.caller.kind is not Kind.LOCAL
 
     def admit(self, operation: Operation, cost: int) -> None:
         """Let an operation in when the budget has its cost, and the caller may see every field it names.

@@ -14,7 +14,8 @@ from strawberry.utils.aio import aclosing
 
 from bels.api.engine.context import RefusedError, RequestContext
 from bels.api.engine.documents import Schema, fault_text
-from bels.api.engine.operations import ERRORS_MAX, Operation, RequestError
+from bels.api.engine.operations import ERRORS_MAX, Operation, RequestError, check_length
+from bels.api.engine.reading import Readers
 from bels.api.engine.scalars import BadUserInputError
 
 TRUSTED_CHARACTERS_MAX = 500_000
@@ -50,8 +51,9 @@ class Answers:
         self.schema = schema
         self._trusted = dict(trusted or {})
         self._trusted_texts = frozenset(self._trusted.values())
+        self._readers = Readers()
 
-    def find(self, asked: Asked, context: RequestContext[Any]) -> Operation:
+    async def find(self, asked: Asked, context: RequestContext[Any]) -> Operation:
         """Find the operation that is asked for.
 
         :raises RequestError: there is none, it may not run, or its id is unknown.
@@ -67,7 +69,15 @@ class Answers:
         if text and context.documents_only():
             message = "Only trusted documents are taken from this client: send the `documentId` of one."
             raise RefusedError(403, "FORBIDDEN", message, extensions={"reason": "TRUSTED_DOCUMENTS_ONLY"})
-        return self.schema.find(text, asked.operationName, context.meet)
+        if not text or self.schema.documents.keeps(text):
+            return self.schema.find(text, asked.operationName)
+        check_length(text, self.schema.limits)
+        context.meet(text)
+        documents, name = self.schema.documents, asked.operationName
+        if not context.takes_turns():
+            return documents.find(text).operation(name)
+        document = await self._readers.read(context.client_key, lambda: documents.read(text))
+        return documents.keep(text, document).operation(name)
 
     def _text_of(self, asked: Asked) -> str | None:
         """Give the text of the document that comes by its id, or by its hash as Apollo's clients send it; None: by neither."""
@@ -95,7 +105,23 @@ class Answers:
         :raises RequestError: the variables do not fit the operation, it costs too much or takes too long.
         :raises RefusedError: the answer may not be sent.
         """
+        if operation.introspects and not operation.roots:
+            return await _told(operation, await self._introspected(operation, variables, context), context)
         return await _told(operation, await self.schema.answer(operation, variables, context), context)
+
+    async def _introspected(
+        self, operation: Operation, variables: dict[str, Any] | None, context: RequestContext[Any]
+    ) -> ExecutionResult:
+        """Answer what reads nothing but the schema, which never changes: once for each document without variables."""
+        if operation.told is not None and not variables:
+            return operation.told
+        if not context.takes_turns():
+            return self.schema.introspected(operation, variables, context)
+        schema = self.schema
+        result = await self._readers.read(context.client_key, lambda: schema.introspected(operation, variables, context))
+        if not variables and not result.errors:
+            operation.told = result
+        return result
 
     async def events(
         self, operation: Operation, variables: dict[str, Any] | None, context: RequestContext[Any]

@@ -89,6 +89,12 @@ class RequestContext(Generic[App]):
         copy._request_id = request_id
         return copy
 
+    def weigh(self, size: int) -> None:
+        """Judge a body of so many bytes, before it is read: a budget for large ones.
+
+        :raises RefusedError: it is one too many.
+        """
+
     def meet(self, text: str) -> None:
         """Judge a document that is not kept, before it is parsed: a budget for strange documents.
 
@@ -100,6 +106,10 @@ class RequestContext(Generic[App]):
 
         :raises RefusedError: the caller may not, or not now; 401 also closes a socket.
         """
+
+    def takes_turns(self) -> bool:
+        """Say whether what was never seen before waits for its turn to be read: all such reading has a share of the time."""
+        return True
 
     async def answered(
         self, operation: Operation, data: dict[str, Any] | None, errors: Sequence[GraphQLError] | None

@@ -183,6 +183,16 @@ class Schema(strawberry.Schema):
             error = GraphQLError(message, extensions={"code": "OPERATION_TIMED_OUT"})
             raise RequestError([error], status=503, well_formed=False) from None
 
+    def introspected(self, operation: Operation, variables: dict[str, Any] | None, context: Any) -> ExecutionResult:
+        """Execute an operation that asks for nothing but the schema itself: nothing of it is awaited, so any thread may.
+
+        :raises RequestError: the variables do not fit the operation.
+        """
+        result: Any = self._build(operation, variables or {}, context, None).execute_operation()
+        if result.errors:
+            self._process_errors(result.errors, self._about(context))
+        return ExecutionResult(result.data, result.errors)
+
     def _plan(self, operation: Operation) -> None:
         """Compile the operation at its first execution: what is only validated, or never comes again, need not be."""
         operation.is_planned = True

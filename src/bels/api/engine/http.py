@@ -6,6 +6,7 @@ it should, and adds less to an execution than the view does.
 
 from __future__ import annotations
 
+import asyncio
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
@@ -35,6 +36,8 @@ BODY_MAX = 1_000_000
 """Bytes in the body of a request."""
 QUERY_STRING_MAX = 16_000
 """Bytes in the query string of a GET."""
+REFUSED_WAIT_S = 0.1
+"""How long whoever has spent the budget waits for being told so."""
 HEADER_MAX = 1_000
 """Bytes of an Accept or Content-Type header that are looked at; no client needs more."""
 STREAMS_OF_CLIENT, STREAMS_OF_PROCESS = 100, 1_000
@@ -171,11 +174,14 @@ class GraphQL(Generic[Context]):
             else:
                 _check_content_type(headers.get(b"content-type", b"")[:HEADER_MAX], headers.get(b"content-encoding"))
                 body = await _receive(receive, headers.get(b"content-length", b""))
+                # Who asks comes first: a stranger's body is not even read.
+                context = await self._context(HTTPConnection(scope))
+                context.weigh(len(body))
                 request = _read_body(body)
                 check_values(request.variables, len(body))
-            # Who asks comes first: a stranger's document is not even parsed.
-            context = await self._context(HTTPConnection(scope))
-            operation = self._answers.find(request, context)
+            if context is None:
+                context = await self._context(HTTPConnection(scope))
+            operation = await self._answers.find(request, context)
             _check_kind(operation, method, chosen)
             admit(operation, request.variables, context)
             if chosen is _EVENTS:
@@ -194,6 +200,9 @@ class GraphQL(Generic[Context]):
                 status, kind, _errors(refusal.errors, request_id), context.response_headers if context else ()
             )
         except RefusedError as refusal:
+            if refusal.status == 429:
+                # Whoever asks again at once, on as few connections as ever, is slowed down for everybody's sake.
+                await asyncio.sleep(REFUSED_WAIT_S)
             known = {name.lower() for name, _ in refusal.headers}
             earlier = [each for each in context.response_headers if each[0].lower() not in known] if context else []
             return _Reply(refusal.status, kind, _errors([refusal.error()], request_id), [*earlier, *refusal.headers])

@@ -37,6 +37,7 @@ from graphql import (
 )
 from graphql.validation.rules import overlapping_fields_can_be_merged
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
+from strawberry.types.execution import ExecutionResult
 from strawberry.types.graphql import OperationType
 
 from bels.api.engine.guard import Cost, Limits, OperationMeasure, measure, price, too_much
@@ -86,6 +87,7 @@ class Operation:
         "pages",
         "plan",
         "schema",
+        "told",
         "unpriced",
     )
 
@@ -108,6 +110,7 @@ class Operation:
         self.document = document
         self.plan: Plan | None = None
         self.is_planned = False
+        self.told: ExecutionResult | None = None
         self.introspects = found.introspects
         self.limits = limits
         self.unpriced: Cost = found.cost
@@ -295,9 +298,19 @@ class Documents:
             return found
         if meet is not None:
             meet(text)
-        found = self.read(text, characters_max)
-        self._probation.put(text, found)
-        return found
+        return self.keep(text, self.read(text, characters_max))
+
+    def keeps(self, text: str) -> bool:
+        """Say whether a document of this text is kept."""
+        return text in self._protected.kept or text in self._probation.kept
+
+    def keep(self, text: str, document: Document) -> Document:
+        """Keep a document that was read, and give the one that is kept: another request may have been quicker."""
+        known = self._protected.kept.get(text) or self._probation.kept.get(text)
+        if known is not None:
+            return known
+        self._probation.put(text, document)
+        return document
 
     def read(self, text: str, characters_max: int | None = None) -> Document:
         """Parse, measure and validate a document of at most so many characters (None: as the limits say).
@@ -305,7 +318,7 @@ class Documents:
         :raises RequestError: it cannot be parsed, passes a limit or is not valid.
         """
         limits = self._limits
-        _check_length(text, limits, characters_max)
+        check_length(text, limits, characters_max)
         try:
             node = parse(text, max_lexical_tokens=limits.tokens)
         except GraphQLSyntaxError as error:
@@ -329,7 +342,7 @@ class Documents:
         return Document(self._schema, node, found, limits, len(text))
 
 
-def _check_length(text: str, limits: Limits, characters_max: int | None) -> None:
+def check_length(text: str, limits: Limits, characters_max: int | None = None) -> None:
     """Refuse what would take long to parse before it is parsed: the tokens are limited, what is between them is not.
 
     :raises RequestError: the document is too long.

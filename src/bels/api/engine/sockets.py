@@ -291,7 +291,7 @@ class _Socket:
             context = self._context.renamed(request_id)
             asked = _read_payload(payload)
             check_values(asked.variables, size)
-            operation = answers.find(asked, context)
+            operation = await answers.find(asked, context)
             admit(operation, asked.variables, context)
             async with aclosing(answers.events(operation, asked.variables, context)) as events:
                 async for answer in events:
