@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from re import Match
 from re import compile as pattern
 from unicodedata import normalize
 
@@ -10,11 +11,8 @@ VALUE_LENGTH_MAX = 40
 
 _LETTER_O = str.maketrans("ОоOo", "0000")
 _PERSONAL = pattern(r"\S*@\S*|[^\W\d_]{3,}|(?:\d[\s().-]*){9,}")
-_CONTACT = pattern(
-    r"\S*@\S*"
-    r"|(?<![0-9A-Za-z])(?:\+?[78][\s().-]*)?9(?:[\s().-]*\d){9}(?![0-9A-Za-z])"
-    r"|(?<![0-9A-Za-z])\+?[78](?:[\s().-]*\d){10}(?![0-9A-Za-z])"
-)
+_PHONE = pattern(r"(?<![0-9A-Za-z])\+?(?:[78][\s().-]{0,3})?\d(?:[\s().-]{0,3}\d){9}(?![0-9A-Za-z])")
+_EMAIL = pattern(r"\S*@\S*")
 _WORD = pattern(r"[^\W\d_]{4,}")
 _VALUE = pattern(r"([0-9]+)(?:[.,][0-9]*)?")
 
@@ -41,9 +39,18 @@ def quoted(text: str) -> str:
 
 def quoted_number(text: str) -> str:
     """Give what may be kept of a number, of a meter or an account, that there is not: «E-9», many digits, but no word and no phone."""
-    return _WORD.sub("***", _CONTACT.sub("***", text[:VALUE_LENGTH_MAX]))
+    return _WORD.sub("***", _EMAIL.sub("***", _PHONE.sub(_starred, text[:VALUE_LENGTH_MAX])))
 
 
 def holds_contact(text: str) -> bool:
     """Say whether a text holds what looks like an e-mail or a phone."""
-    return _CONTACT.search(text) is not None
+    return "@" in text or any(map(_is_phone, _PHONE.finditer(text)))
+
+
+def _is_phone(found: Match[str]) -> bool:
+    digits = [c for c in found.group() if c.isdigit()]
+    return digits[0] in "78" if len(digits) == 11 else digits[0] == "9"
+
+
+def _starred(found: Match[str]) -> str:
+    return "***" if _is_phone(found) else found.group()
