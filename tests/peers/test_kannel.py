@@ -13,6 +13,10 @@ import asyncpg
 import httpx
 import pytest
 
+from bels.access.door import RAW_KEY
+from bels.access.master_key import development_key
+from bels.access.raw_texts import RawTexts
+from bels.access.vault import Vault
 from bels.domain.events import ReadingAccepted, ReadingConfirmed, ReadingHeld, ReadingRefused
 from bels.domain.terms import HoldReason, Reason, Register
 from bels.intake import Outcome, Status, outcomes_of
@@ -45,12 +49,18 @@ class Town:
         try:
             rows = await db.fetch(
                 "SELECT receipt FROM message WHERE channel = 'sms' AND raw::jsonb ->> 'text' = $1 ORDER BY recorded_at",
-                text,
+                await self.kept(text),
             )
             found = [await find_receipt(db, row["receipt"]) for row in rows]
             return await outcomes_of(db, [message for message in found if message is not None])
         finally:
             await db.close()
+
+    async def kept(self, text: str) -> str:
+        """Give a text as it is kept: sealed, where it holds more than a reading."""
+        master = development_key(Path(self.environment["BELS_DATA_DIR"]))
+        async with asyncpg.create_pool(database_of(self.postgres, NAME), min_size=1, max_size=1) as pool:
+            return RawTexts(await Vault(pool, master).named_key(RAW_KEY)).kept(text)
 
     async def readings(self, account: str) -> int:
         """Count the readings of an account in the journal."""
@@ -99,6 +109,7 @@ def town(postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory)
     need_kannel()
 
     environment = {"BELS_DATABASE_URL": new_supplier(postgres, template, NAME), "BELS_SMS_TOKEN": TOKEN}
+    environment["BELS_DATA_DIR"] = str(tmp_path_factory.mktemp("bels"))
     with serving(environment) as servers:
         asyncio.run(_households(servers[0].url))
         with kannel(tmp_path_factory.mktemp("kannel"), servers[0].url, TOKEN) as gateway:
