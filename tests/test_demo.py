@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bels.app import opened
+from bels.access import master_key, people, personal
+from bels.access.cabinets import accounts_of
+from bels.access.passwords import Passwords
+from bels.app import Bels, opened
 from bels.demo.household import FIRST_NUMBER, Step, Town
-from bels.demo.load import listing, load
+from bels.demo.load import LAST, listing, load
+from bels.demo.people import PASSWORD, ROLES, household
 from bels.demo.situations import SITUATIONS
 from bels.demo.town import days, plan
 from bels.domain.terms import Channel, Mode
@@ -168,6 +173,79 @@ async def test_a_load_that_was_stopped_goes_on_to_the_same_town(
     monkeypatch.setattr(Intake, "handle", handle)
     assert await loaded(database)
     assert await views(database, without=tuple(NOT_COMPARED)) == stopped
+
+
+async def who_is_let_in(supplier: Bels, password: str) -> list[str]:
+    """List the logins of the town's people that this is the password of."""
+    passwords = Passwords()
+    try:
+        async with supplier.pool.acquire() as db:
+            found = {role.login: await people.find_by_login(db, supplier.vault, role.login) for role in ROLES}
+        return [login for login, row in found.items() if row and await passwords.verify(row.password, password)]
+    finally:
+        passwords.close()
+
+
+async def test_the_town_has_somebody_of_every_kind_to_log_in_as(database: str) -> None:
+    async with opened(Settings(database_url=database), clock=lambda: NOW) as supplier:
+        said = (await load(supplier, SMALL, 2, 7)).said
+        again = (await load(supplier, SMALL, 2, 7)).said
+        assert await who_is_let_in(supplier, PASSWORD) == [role.login for role in ROLES]
+        async with supplier.pool.acquire() as db:
+            rows = [await people.find_by_login(db, supplier.vault, role.login) for role in ROLES]
+            consumer = rows[0]
+            assert consumer is not None
+            cabinet = [each.account for each in await accounts_of(db, consumer.person)]
+    shown = [(row.kind, row.grants, row.must_change) for row in rows if row is not None]
+    assert shown == [(role.kind, role.grants, False) for role in ROLES]
+    assert cabinet == ["1000000", "1000006"]
+    assert said.endswith(f"the password of each: {PASSWORD}")
+    assert again.endswith(f"the password of each: {PASSWORD}")
+
+
+async def test_under_a_key_of_its_own_the_password_of_the_town_is_made_and_said_once(
+    database: str, tmp_path: Path
+) -> None:
+    key = tmp_path / "master.key"
+    master_key.write_new(key)
+    async with opened(Settings(database_url=database, master_key_file=key), clock=lambda: NOW) as supplier:
+        said = (await load(supplier, SMALL, 2, 7)).said
+        again = (await load(supplier, SMALL, 2, 7)).said
+        assert await who_is_let_in(supplier, PASSWORD) == []
+        assert len(await who_is_let_in(supplier, said.rpartition(" ")[2])) == len(ROLES)
+    assert "password" not in again
+
+
+async def test_the_households_of_the_list_have_names_that_only_their_keys_open(database: str) -> None:
+    async with opened(Settings(database_url=database), clock=lambda: NOW) as supplier:
+        await load(supplier, SMALL, 2, 7)
+        subjects = [f"{FIRST_NUMBER + i}/1" for i in range(SMALL)]
+        async with supplier.pool.acquire() as db:
+            found = await personal.find_many(db, supplier.vault, subjects)
+            kept = await personal.households(db, supplier.vault, personal.ContactKind.PHONE, "8 910 000-00-00", 10)
+    assert list(found.values()) == [household(7, i) for i in range(len(SITUATIONS))]
+    assert kept == ["1000000"]
+
+
+async def test_a_load_that_was_stopped_before_its_end_lets_the_same_people_in(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle = Intake.handle
+
+    async def all_but_the_last(intake: Intake, messages: list[Message]) -> list[Outcome]:
+        if messages and messages[0].message_id == LAST:
+            raise TryLater("stopped")
+        return await handle(intake, messages)
+
+    monkeypatch.setattr(Intake, "handle", all_but_the_last)
+    async with opened(Settings(database_url=database), clock=lambda: NOW) as supplier:
+        with pytest.raises(TryLater):
+            await load(supplier, SMALL, 2, 7)
+        monkeypatch.setattr(Intake, "handle", handle)
+        assert (await load(supplier, SMALL, 2, 7)).ours
+        assert await who_is_let_in(supplier, PASSWORD) == [role.login for role in ROLES]
+    acts = await fetch(database, "SELECT kind, count(*) FROM identity_act GROUP BY 1 ORDER BY 1")
+    assert acts == [("ACCOUNT_LINKED", 2), ("PERSONAL_DATA_SET", len(SITUATIONS)), ("USER_ADDED", len(ROLES))]
 
 
 async def test_a_database_with_other_accounts_stays_as_it_is(database: str) -> None:

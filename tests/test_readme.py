@@ -69,6 +69,8 @@ def test_a_command_of_the_readme_does_what_it_says(command: str, town: dict[str,
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
     assert '"errors"' not in done.stdout
+    if "logIn" in command:
+        assert '"accessToken":"' in done.stdout
     if "submission" in command:
         assert '"may":true' in done.stdout
     if "channels/sms" in command:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bels import closing, importing, serving
+from bels.access.master_key import MasterKeyError
+from bels.access.vault import VaultError
 from bels.app import AppError, opened, settle_as_asked
 from bels.command import (
     DONE,
@@ -81,8 +83,11 @@ def main() -> NoReturn:
     except (SettingsError, ImportFileError) as error:
         _complain(str(error))
         sys.exit(NOTHING_DONE)
-    except (AppError, EmbeddedPostgresError) as error:
+    except (AppError, EmbeddedPostgresError, VaultError) as error:
         _complain(str(error))
+        sys.exit(PARTLY)
+    except MasterKeyError as error:
+        _complain(f"{error}. Look at BELS_MASTER_KEY_FILE: it must name the key that this database was filled with")
         sys.exit(PARTLY)
     except TryLater as error:
         _complain(f"the database cannot be reached ({error}); run the same command again to go on")
@@ -203,7 +208,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             await serving.serve(
                 bels,
                 listening,
-                lambda url: print(serving.greeting(url, demo=arguments.demo), flush=True),
+                lambda url: print(serving.greeting(url, demo=arguments.demo, local=arguments.local), flush=True),
                 local=arguments.local,
             )
         return DONE

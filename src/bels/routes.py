@@ -247,6 +247,12 @@ def _sms(bels: Bels, door: Door) -> list[Route]:
             row = await check_secret(db, bels.vault, client, secret, bels.intake.clock())
         return row is not None and row.kind is Kind.GATEWAY and row.channel is Channel.SMS
 
+    async def at_this_machine(request: Request) -> bool:
+        try:
+            return (await caller_of(door, request)).kind is Kind.LOCAL
+        except RefusedError:
+            return False
+
     return sms_routes(
         submit=bels.intake.submit,
         earlier=earlier,
@@ -257,6 +263,7 @@ def _sms(bels: Bels, door: Door) -> list[Route]:
         now=bels.intake.clock,
         token=bels.settings.sms_token,
         gateway=None if door.local and bels.settings.sms_token is None else gateway,
+        at_this_machine=at_this_machine,
         kept=door.raw_texts.kept,
     )
 

@@ -15,6 +15,7 @@ import uvicorn
 
 from bels.app import Bels, door_of
 from bels.observing.draining import DrainingServer
+from bels.observing.heads import LimitedHeads
 from bels.observing.health import Readiness
 
 STOP_WAIT_S = 5
@@ -71,7 +72,7 @@ async def serve(bels: Bels, listening: socket.socket, say: Callable[[str], None]
     config = uvicorn.Config(
         asgi(bels, door, readiness),
         loop="uvloop",
-        http="httptools",
+        http=LimitedHeads,
         ws="websockets-sansio",
         ws_max_size=SOCKET_MESSAGE_MAX,
         proxy_headers=False,
@@ -93,10 +94,16 @@ async def serve(bels: Bels, listening: socket.socket, say: Callable[[str], None]
     await _Server(config, readiness, bels.settings.drain_s, lambda: say(url)).serve([listening])
 
 
-def greeting(url: str, *, demo: bool) -> str:
+def greeting(url: str, *, demo: bool, local: bool) -> str:
     """Say what is served, and of the demonstration town what to open and what to try."""
     if not demo:
         return f"bels serves {url}"
+    if not local:
+        return f"""\
+bels serves {url}
+
+  Everybody must log in here. With --local there is also a page to ask on, and this machine needs no key.
+  Ctrl-C stops it."""
     return f"""\
 bels serves {url}
 

@@ -150,3 +150,17 @@ def test_a_client_that_is_not_there_is_said(what: tuple[str, ...], unchanged: di
     said = bels("client", *what, "c-nobody", env=unchanged)
     assert (said.returncode, said.stdout) == (1, "")
     assert said.stderr == "bels: there is no client 'c-nobody': bels client list\n"
+
+
+def test_another_master_key_is_said_in_one_sentence(env: dict[str, str], tmp_path: Path) -> None:
+    done(bels("user", "add", "operator", "--login", "petrova", env=env))
+    key = tmp_path / "another.key"
+    done(bels("key", "new", key, env=env))
+    for command in (("user", "list"), ("user", "add", "operator", "--login", "ivanova")):
+        said = bels(*command, env={**env, "BELS_MASTER_KEY_FILE": str(key)})
+        assert (said.returncode, said.stdout) == (1, "")
+        assert "is wrapped by the master key" in said.stderr
+        assert said.stderr.endswith(
+            "Look at BELS_MASTER_KEY_FILE: it must name the key that this database was filled with\n"
+        )
+        assert "Traceback" not in said.stderr

@@ -423,6 +423,8 @@ async def test_a_token_of_a_person_needs_its_session(house: House) -> None:
         (HOME, [(b"host", b"localhost"), (b"x-forwarded-proto", b"https")], False),
         (HOME, [(b"host", b"localhost"), (b"forwarded", b"for=127.0.0.1")], False),
         (HOME, [(b"host", b"localhost"), (b"x-real-ip", b"127.0.0.1")], False),
+        (HOME, [(b"host", b"localhost"), (b"sec-fetch-site", b"cross-site")], False),
+        (HOME, [(b"host", b"localhost"), (b"sec-fetch-site", b"same-origin")], True),
         (PEER, [(b"host", b"localhost")], False),
         (None, [(b"host", b"localhost")], False),
     ],

@@ -1,3 +1,4 @@
+import asyncio
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from hashlib import sha256
@@ -162,6 +163,23 @@ async def test_json_with_a_charset_passes_and_compressed_does_not() -> None:
 async def test_a_body_over_a_megabyte_is_413() -> None:
     response = await send({"query": "{ hello }", "padding": "x" * 1_000_000})
     assert (response.status_code, code(response)) == (413, "PAYLOAD_TOO_LARGE")
+
+
+async def test_a_body_that_never_comes_whole_is_given_up() -> None:
+    async def receive() -> Message:
+        await asyncio.sleep(0.02)
+        return {"type": "http.request", "body": b" ", "more_body": True}
+
+    sent: list[Message] = []
+
+    async def collect(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "headers": [(b"content-type", b"application/json")], "query_string": b""}
+    await GraphQL(SCHEMA, context, body_wait_s=0.1)(scope, receive, collect)
+    assert sent[0]["status"] == 408
+    assert (b"connection", b"close") in sent[0]["headers"]
+    assert b"REQUEST_TIMEOUT" in sent[1]["body"]
 
 
 async def test_a_body_without_a_length_is_read_no_further_than_a_megabyte() -> None:

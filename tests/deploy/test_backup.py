@@ -72,13 +72,23 @@ async def _execute(url: str, *statements: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def town(postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+def master_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a master key."""
+    file = tmp_path_factory.mktemp("key") / "master.key"
+    write_new(file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def town(postgres: str, template: str, master_file: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Fill a supplier with a small town and a few keys; give its database's name, to be copied."""
     name = "bels_test_backup_town"
     url = new_supplier(postgres, template, name)
-    loaded = bels("demo", "--accounts", "12", "--months", "6", env=environment(url, tmp_path_factory.mktemp("data")))
+    env = {**environment(url, tmp_path_factory.mktemp("data")), "BELS_MASTER_KEY_FILE": str(master_file)}
+    loaded = bels("demo", "--accounts", "12", "--months", "6", env=env)
     assert loaded.returncode == 0, loaded.stderr
-    keys = [("1000000/1", KEY), ("1000001/1", ERASED)]
+    # The town has keys of the first households: these are of the ones after them.
+    keys = [("1000000/2", KEY), ("1000001/2", ERASED)]
     rows = ", ".join(f"('{subject}', 'm1', '\\x{key.hex()}')" for subject, key in keys)
     asyncio.run(_execute(url, f"INSERT INTO bels_keys.data_key (subject, master, wrapped) VALUES {rows}"))
     return name
@@ -94,8 +104,8 @@ def supplier(postgres: str, town: str, tmp_path: Path) -> Iterator[Supplier]:
         asyncio.run(_execute(postgres, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
-ERASE = "UPDATE bels_keys.data_key SET wrapped = NULL, destroyed_at = now() WHERE subject = '1000001/1'"
-KEYS = "SELECT subject, wrapped FROM bels_keys.data_key WHERE subject LIKE '100000_/1' ORDER BY subject"
+ERASE = "UPDATE bels_keys.data_key SET wrapped = NULL, destroyed_at = now() WHERE subject = '1000001/2'"
+KEYS = "SELECT subject, wrapped FROM bels_keys.data_key WHERE subject LIKE '100000_/2' ORDER BY subject"
 
 
 def test_a_backup_restored_into_an_empty_postgresql_has_the_views_that_its_journal_tells(supplier: Supplier) -> None:
@@ -142,7 +152,7 @@ def test_the_keys_are_apart_so_that_who_was_erased_is_unreadable_in_every_older_
 
     assert ERASED.hex() not in supplier.listed(later_keys)
     assert supplier.run(RESTORE, older, later_keys, url=supplier.empty).returncode == 0
-    assert asyncio.run(fetch(supplier.empty, KEYS)) == [("1000000/1", KEY), ("1000001/1", None)]
+    assert asyncio.run(fetch(supplier.empty, KEYS)) == [("1000000/2", KEY), ("1000001/2", None)]
 
 
 NEIGHBOUR, FORGOTTEN = (
@@ -155,25 +165,24 @@ async def _persons(url: str, master: FileMasterKey) -> list[Personal | None]:
     """Read what is known of two households, as a server with this master key would."""
     async with asyncpg.create_pool(url, min_size=1, max_size=2) as pool, pool.acquire() as db:
         vault = Vault(pool, master)
-        return [await find(db, vault, subject_of(account, 1)) for account in ("1000002", "1000003")]
+        return [await find(db, vault, subject_of(account, 2)) for account in ("1000002", "1000003")]
 
 
 async def _tell(url: str, master: FileMasterKey) -> None:
     async with asyncpg.create_pool(url, min_size=1, max_size=2) as pool, pool.acquire() as db:
         vault = Vault(pool, master)
         for account, personal in (("1000002", NEIGHBOUR), ("1000003", FORGOTTEN)):
-            await put(db, vault, subject_of(account, 1), personal)
+            await put(db, vault, subject_of(account, 2), personal)
 
 
 async def _erase(url: str, master: FileMasterKey) -> None:
     async with asyncpg.create_pool(url, min_size=1, max_size=2) as pool, pool.acquire() as db:
-        vault, subject = Vault(pool, master), subject_of("1000003", 1)
+        vault, subject = Vault(pool, master), subject_of("1000003", 2)
         await erase(db, vault, subject, by="u-1", reason="отзыв согласия", document=None, request_id="r")
 
 
-def test_a_person_erased_by_bels_is_gone_from_a_backup_made_before(supplier: Supplier) -> None:
-    write_new(supplier.folder.parent / "master.key")
-    master = FileMasterKey.read(supplier.folder.parent / "master.key")
+def test_a_person_erased_by_bels_is_gone_from_a_backup_made_before(supplier: Supplier, master_file: Path) -> None:
+    master = FileMasterKey.read(master_file)
     asyncio.run(_tell(supplier.url, master))
     before, keys_before = supplier.back_up()
     for dump in (before, keys_before):
@@ -185,9 +194,9 @@ def test_a_person_erased_by_bels_is_gone_from_a_backup_made_before(supplier: Sup
 
     assert supplier.run(RESTORE, before, keys, url=supplier.empty).returncode == 0
     sealed = asyncio.run(
-        fetch(supplier.empty, "SELECT subject FROM personal WHERE subject LIKE '100000_/1' ORDER BY 1")
+        fetch(supplier.empty, "SELECT subject FROM personal WHERE subject LIKE '100000_/2' ORDER BY 1")
     )
-    assert sealed == [("1000002/1",), ("1000003/1",)]
+    assert sealed == [("1000002/2",), ("1000003/2",)]
     assert asyncio.run(_persons(supplier.empty, master)) == [NEIGHBOUR, None]
 
 
@@ -196,14 +205,14 @@ def test_who_was_erased_stays_erased_where_older_keys_are_restored(supplier: Sup
     kept = keys.rename(supplier.folder / "keys-20260101T000000Z.dump")
     act = (
         "INSERT INTO identity_act (kind, by_subject, subject, reason, request_id)"
-        " VALUES ('PERSONAL_DATA_ERASED', 'u-operator', '1000001/1', 'заявление', 'r')"
+        " VALUES ('PERSONAL_DATA_ERASED', 'u-operator', '1000001/2', 'заявление', 'r')"
     )
     asyncio.run(_execute(supplier.url, ERASE, act))
     tables, _ = supplier.back_up(BELS_BACKUP_KEYS_KEEP_DAYS="9999")
     restored = supplier.run(RESTORE, tables, kept, url=supplier.empty)
 
     assert restored.returncode == 0, restored.stderr
-    assert asyncio.run(fetch(supplier.empty, KEYS)) == [("1000000/1", KEY), ("1000001/1", None)]
+    assert asyncio.run(fetch(supplier.empty, KEYS)) == [("1000000/2", KEY), ("1000001/2", None)]
 
 
 def test_keys_are_kept_for_days_and_tables_for_months(supplier: Supplier) -> None:

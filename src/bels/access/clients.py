@@ -149,6 +149,20 @@ async def find_client(db: Db, client: str) -> ClientRow | None:
     return None if row is None else _row(row)
 
 
+async def payers(db: Db) -> list[tuple[str, str]]:
+    """Name whoever may ever have brought a payment, revoked since or not: the channel and the subject of each."""
+    rows = await db.fetch(
+        """
+        SELECT channel, client AS subject FROM client WHERE kind = $1
+        UNION ALL SELECT $3, person FROM person WHERE kind = $2
+        """,
+        Kind.PARTNER.value,
+        Kind.OPERATOR.value,
+        Channel.OFFICE.value,
+    )
+    return [(row["channel"], row["subject"]) for row in rows]
+
+
 async def change_secret(
     db: Db, vault: Vault, client: str, keep_s: float, *, now: datetime, by: str, request_id: str = ""
 ) -> str:

@@ -191,6 +191,9 @@ class Doorkeeper:
                 if not _LOOPBACK_HOST.fullmatch(value):
                     return ANONYMOUS
                 hosts += 1
+            if name == b"sec-fetch-site" and value == b"cross-site":
+                # A page of another site that makes the developer's browser ask.
+                return ANONYMOUS
         return LOCAL if hosts == 1 else ANONYMOUS
 
     async def _verified(self, given: bytes) -> _Known:

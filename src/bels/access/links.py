@@ -128,8 +128,15 @@ async def open_link(db: Db, vault: Vault, token: str, now: datetime) -> OpenedLi
 
 
 async def done(db: Db, link: str, now: datetime) -> bool:
-    """Note that the task of a link was carried out: what it let in is let in no more."""
+    """Note that the task of a link is carried out: what it let in is let in no more. False where it was over already."""
     return await _end(db, link, "done_at", now)
+
+
+async def not_done(db: Db, link: str) -> None:
+    """Take back that the task of a link was carried out: it was refused, and may be tried again."""
+    async with db.transaction():
+        await db.execute("UPDATE task_link SET done_at = NULL WHERE link = $1 AND revoked_at IS NULL", link)
+        await tell_change(db, link)
 
 
 async def revoke(db: Db, link: str, now: datetime) -> bool:

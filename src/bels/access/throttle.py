@@ -207,7 +207,7 @@ class Throttle:
             await db.execute("DELETE FROM attempt WHERE key = $1", keys.identity)
 
     async def _keys(self, what: str, identity: str, address: str) -> _Keys:
-        who, place = identity[:TEXT_LENGTH_MAX], _place(address)
+        who, place = identity[:TEXT_LENGTH_MAX], place_of(address)
         return _Keys(
             identity=await self._vault.digest(ATTEMPT_DIGEST, f"{what}\0identity\0{who}"),
             address=await self._vault.digest(ATTEMPT_DIGEST, f"{what}\0address\0{place}"),
@@ -218,7 +218,7 @@ class Throttle:
         )
 
 
-def _place(address: str) -> str:
+def place_of(address: str) -> str:
     """Give what counts as one address: IPv4 whole, of IPv6 the /64 that one subscriber has; other text as it is."""
     try:
         found = ip_address(address.partition("%")[0])

@@ -28,6 +28,7 @@ from bels.api.objects import (
     around,
     kwh,
     shown,
+    told,
 )
 from bels.api.sums import cost_of
 from bels.domain import terms
@@ -215,13 +216,13 @@ class Account(AccountPersonal):
     async def submission(self, info: Info) -> Submission:
         """Say whether a reading may be sent now."""
         intake = info.context.app.intake
-        told = await intake.may_submit(self.number)
-        if told.sent is not None and self.sight.entry:
+        said = await intake.may_submit(self.number)
+        if said.sent is not None and self.sight.entry:
             # What the household before sent for this period is not shown to the one after it.
             async with info.context.app.pool.acquire() as db:
-                mine = await readings.page(db, self.number, self.sight.entry, None, 1, True, None, told.period)
-            told = told if mine else replace(told, sent=None)
-        return Submission.of(told, intake.rulebook.group_of(self.locality, self.stove), intake.rulebook)
+                mine = await readings.page(db, self.number, self.sight.entry, None, 1, True, None, said.period)
+            said = said if mine else replace(said, sent=None)
+        return Submission.of(said, intake.rulebook.group_of(self.locality, self.stove), intake.rulebook)
 
     @strawberry.field(description="How the account is estimated, and what silence will be billed.")
     async def estimation(self, info: Info) -> Estimation | None:
@@ -260,7 +261,7 @@ class Account(AccountPersonal):
         page = read_page(first=first, after=after, last=last, before=before, kinds=(str,))
         async with info.context.app.pool.acquire() as db:
             rows = await usage.page(db, self.number, *around(page, self.before))
-        return connect(rows, page, node=Usage.of, key=lambda row: (row.period,))
+        return connect(rows, page, node=lambda row: Usage.of(row, self.sight), key=lambda row: (row.period,))
 
     @strawberry.field(description="The audit trail: every entry of the account's journal in words.")
     async def audit(
@@ -270,7 +271,8 @@ class Account(AccountPersonal):
         page = read_page(first=first, after=after, last=last, before=before, kinds=(int,))
         async with info.context.app.pool.acquire() as db:
             rows = await audit.page(db, self.number, *around(page, self.sight.entry))
-        return connect(rows, page, node=AuditEntry.of, key=lambda row: (row.entry,))
+        caller = info.context.caller
+        return connect(rows, page, node=lambda row: told(row, caller), key=lambda row: (row.entry,))
 
 
 async def find_account(info: Info, number: str) -> Account | None:

@@ -120,7 +120,9 @@ class Bill(Node):
 
     @classmethod
     def of(cls, row: bills.Bill, sight: Sight = WHOLE) -> Bill:
-        """Show a bill; the year before it only as far as it is seen."""
+        """Show a bill, without what it tells of a household before."""
+        if sight.period is not None:
+            row = bills.seen_from(row, sight.entry, sight.period)
         told = row.explained
         return cls(
             id=encode_id("Bill", f"{row.account}/{row.period}"),
@@ -186,11 +188,7 @@ class Bill(Node):
             penalty_accrued=row.penalty_accrued,
             penalty_paid=row.penalty_paid,
             penalty_closing=row.penalty_closing,
-            year=[
-                MonthUsage(period=Period(m.period), mode=terms.Mode(m.mode), usage=kwh(m.kwh))
-                for m in row.year
-                if sight.period is None or m.period >= sight.period
-            ],
+            year=[MonthUsage(period=Period(m.period), mode=terms.Mode(m.mode), usage=kwh(m.kwh)) for m in row.year],
             rulebook=row.rulebook,
             explain=_told(told.balance if told is not None else None),
             pdf_url=f"/bills/{row.account}/{row.period}.pdf",

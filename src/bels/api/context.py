@@ -20,6 +20,7 @@ from bels.access.door import Door
 from bels.access.doorkeeper import Unauthenticated
 from bels.access.oidc import ProviderFailed
 from bels.access.rights import Rights, shipped_rights
+from bels.access.throttle import place_of
 from bels.api.changes import Changes
 from bels.api.engine.budget import Bucket, Budgets, ExhaustedError, Limit, actual_cost, cost_told, headers
 from bels.api.engine.context import RefusedError, RequestContext
@@ -96,7 +97,7 @@ class Context(RequestContext[Supplier]):
     @property
     def client_key(self) -> str:
         """Name the client whose budget and open streams are counted together."""
-        return self.caller.subject or f"from {self.address}"
+        return self.caller.subject or f"from {place_of(self.address)}"
 
     def caller_for(self, role: Role) -> Caller:
         """Say who speaks in the role that an operation belongs to: the developer at this machine has them all."""

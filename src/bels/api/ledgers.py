@@ -154,23 +154,34 @@ class Payment(Node):
     paid_on: date = strawberry.field(description="The Moscow day of the payer's operation.")
     recorded_at: datetime = strawberry.field(description="When bels knew.")
     state: terms.PaymentState = strawberry.field(description="What became of it.")
-    moved_from: str | None = strawberry.field(
-        description="The account it was moved from; null where it came straight or was unallocated."
-    )
     meant_for: str | None = strawberry.field(
         description="The account as the payer gave it, where it could not go there."
     )
     unallocated: terms.Reason | None = strawberry.field(description="Why it could not go there.")
 
     stream: strawberry.Private[str]
+    source: strawberry.Private[str | None]
 
-    @strawberry.field(description="The payment on the account it was moved to; null where it was not moved.")
+    @strawberry.field(
+        description="The account it was moved from, where one may see it; null where it came straight or was unallocated."
+    )
+    def moved_from(self, info: Info) -> str | None:
+        """Name the account before."""
+        if self.source is None or is_suspense(self.source):
+            return None
+        return self.source if info.context.caller.sight(self.source) is not None else None
+
+    @strawberry.field(
+        description="The payment on the account it was moved to, where one may see it; null where it was not moved."
+    )
     async def moved_to(self, info: Info) -> Payment | None:
         """Follow the payment."""
         async with info.context.app.pool.acquire() as db:
             row = await ledger.payment_at(db, self.stream, self.entry)
             there = await payments.moved_to(db, row) if row is not None and row.state == PaymentState.MOVED else None
-        return Payment.of(there) if there is not None else None
+        sight = info.context.see(there.account) if there is not None else None
+        # A household does not learn of another one by whose payment came to it by mistake.
+        return Payment.of(there) if there is not None and sight is not None and there.entry > sight.entry else None
 
     @classmethod
     def of(cls, row: PaymentRow) -> Payment:
@@ -187,10 +198,10 @@ class Payment(Node):
             paid_on=row.paid_on,
             recorded_at=row.recorded_at,
             state=terms.PaymentState(row.state),
-            moved_from=row.source if row.source is not None and not is_suspense(row.source) else None,
             meant_for=row.meant_for,
             unallocated=terms.Reason(row.unallocated) if row.unallocated is not None else None,
             stream=row.account,
+            source=row.source,
         )
 
 

@@ -125,8 +125,10 @@ class MoneyMutation:
                 row = await payments.by_receipt(db, input.receipt)
             else:
                 # A bank knows its payment by its id alone, wherever it was moved since.
-                row = await payments.by_id(db, input.payment_id or "")
-                row = await payments.where_now(db, row) if row is not None else None
+                found = await payments.by_id(db, input.payment_id or "", info.context.app.door.raw_texts.guarded)
+                if len(found) > 1:
+                    raise BadUserInputError("Several payers have a payment of this `paymentId`: give its `receipt`.")
+                row = await payments.where_now(db, found[0]) if found else None
         if row is None:
             detail = (input.receipt or input.payment_id or "")[:40]
             return refused_command(Reason.UNKNOWN_PAYMENT, "", detail=detail, path=["input", field])

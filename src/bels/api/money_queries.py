@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import strawberry
 
+from bels.access.tenures import is_account
 from bels.api import payments
 from bels.api.context import Info, Supplier
 from bels.api.engine.paging import Connection, connect, encode_cursor, read_page
@@ -182,6 +183,8 @@ class MoneyQuery:
         account: Annotated[str | None, strawberry.argument(description="Only this account.")] = None,
     ) -> TrialBalance:
         """Add up the ledgers."""
+        if account is not None:
+            info.context.see(account)
         async with info.context.app.pool.acquire() as db:
             if on is None:
                 rows = await ledger.trial_balance(db, account)
@@ -197,6 +200,7 @@ class MoneyQuery:
         page = read_page(first=first, after=after, kinds=(datetime, str))
         async with info.context.app.pool.acquire() as db:
             rows = await ledger.unallocated(db, page.after, page.limit)  # type: ignore[arg-type]  # the cursor's kinds say so
+        info.context.saw(row.meant_for for row in rows if row.meant_for is not None and is_account(row.meant_for))
         return connect(rows, page, node=Payment.of, key=lambda row: (row.recorded_at, row.account))
 
     @strawberry.field(description="A payment by the receipt of the message that brought it; null when there is none.")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import strawberry
+from graphql import GraphQLError
 
 from bels.access import links
 from bels.access.callers import Kind, sender_digest
@@ -41,6 +44,13 @@ VALUES_MAX = 10
 """Values of a reading that are looked at: three registers, and some to say that there are too many."""
 
 
+class LinkUsedError(GraphQLError):
+    """The one task of the caller's link is done, or the link was revoked."""
+
+    def __init__(self) -> None:
+        super().__init__("The link has been used or revoked.", extensions={"code": "UNAUTHENTICATED"})
+
+
 def texts(values: Sequence[inputs.RegisterReading]) -> Mapping[str, str]:
     """Give the values of a reading by register; one named twice is a value too many, not a silent last one."""
     named: dict[str, str] = {}
@@ -68,6 +78,30 @@ async def _carry_out(info: Info, role: Role, account: str, key: str, command: Co
     return done(outcome, caller.channel, caller.actor)
 
 
+@dataclass(slots=True)
+class _Task:
+    done: bool = False
+
+
+@asynccontextmanager
+async def _one_task(info: Info) -> AsyncIterator[_Task]:
+    """Carry out the one task of a link. It is done before it is begun: of many at once, one is carried out.
+
+    :raises LinkUsedError: the link was used, or revoked, since it let the caller in.
+    """
+    app, link = info.context.app, info.context.caller.subject
+    async with app.pool.acquire() as db:
+        if not await links.done(db, link, app.intake.clock()):
+            raise LinkUsedError
+    task = _Task()
+    try:
+        yield task
+    finally:
+        if not task.done:
+            async with app.pool.acquire() as db:
+                await links.not_done(db, link)
+
+
 async def _held(info: Info, receipt: str) -> tuple[str, EntryNumber] | CommandRefused:
     row = await find_receipt(info, receipt)
     if row is None or row.first_version is None or row.reading is None:
@@ -84,11 +118,12 @@ class Mutation(MoneyMutation, CabinetMutation, PersonalMutation):
         """Submit a reading."""
         if info.context.see(input.account) is None:
             return not_seen_reading(input.account)
-        shown = submitted(await submit(info, _reading(info, input)))
-        if info.context.caller.kind is Kind.LINK and isinstance(shown, ReadingAccepted | ReadingHeld):
-            # Its one task is done: the link opens nothing any more.
-            async with info.context.app.pool.acquire() as db:
-                await links.done(db, info.context.caller.subject, info.context.app.intake.clock())
+        message = _reading(info, input)
+        if info.context.caller.kind is not Kind.LINK:
+            return submitted(await submit(info, message))
+        async with _one_task(info) as task:
+            shown = submitted(await submit(info, message))
+            task.done = isinstance(shown, ReadingAccepted | ReadingHeld)
         return shown
 
     @strawberry.mutation(

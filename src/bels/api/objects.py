@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Annotated, Any, TypeVar
 
+import msgspec
 import strawberry
 
+from bels.access.callers import WHOLE, Caller, Sight
 from bels.api.context import Info
 from bels.api.engine.paging import Node, Page, encode_id
 from bels.api.engine.scalars import Money
@@ -17,6 +19,7 @@ from bels.domain import terms
 from bels.domain.events import Average as DomainAverage
 from bels.domain.events import Norm as DomainNorm
 from bels.domain.events import UsageRecalculated
+from bels.domain.receive_payment import is_suspense
 from bels.domain.terms import Period
 from bels.projections import readings
 from bels.projections.audit import AuditRow
@@ -37,6 +40,26 @@ QUALITY_OF_MODE = {
     "NORMATIVE": Quality.NORMATIVE,
     "NORMATIVE_INCREASED": Quality.NORMATIVE,
 }
+HIDDEN = "*******"
+OF_ANOTHER = "Запись о прежних жильцах."
+
+_OF_OTHERS = frozenset({"UsageRecalculated", "PenaltyAccrued", "PaymentMovedIn", "PaymentMovedOut", "PaymentReversed"})
+"""Events that may look back at a household before, or at another account."""
+
+
+class _Sum(msgspec.Struct):
+    period: str | None = None
+
+
+class _LooksAt(msgspec.Struct):
+    period: str | None = None
+    sums: tuple[_Sum, ...] = ()
+    payment: int | None = None
+    to: str | None = None
+    source: str | None = None
+
+
+_DECODE = msgspec.json.Decoder(_LooksAt).decode
 
 
 @strawberry.type(description="Whole kWh of one register.")
@@ -304,8 +327,9 @@ class Usage(Node):
     money: Money | None = strawberry.field(description="What stands charged for the period after all recalculations.")
 
     @classmethod
-    def of(cls, row: UsageRow) -> Usage:
-        """Show a row."""
+    def of(cls, row: UsageRow, sight: Sight = WHOLE) -> Usage:
+        """Show a row, without recalculations of what a household before used."""
+        since = sight.period or ""
         return cls(
             id=encode_id("Usage", f"{row.account}/{row.period}"),
             period=Period(row.period),
@@ -322,7 +346,7 @@ class Usage(Node):
             carried=row.carried,
             closed_at=row.closed_at,
             rulebook=row.rulebook,
-            recalculations=[Recalculation.of(r) for r in row.recalculations],
+            recalculations=[Recalculation.of(r) for r in row.recalculations if r.period >= since],
             charges=charges(row.charges),
             charged=row.charged,
             recalculated=row.recalculated,
@@ -367,6 +391,29 @@ class AuditEntry(Node):
             data=row.data,
             request_id=row.request_id,
         )
+
+
+def told(row: AuditRow, caller: Caller) -> AuditEntry:
+    """Show a row to somebody: without what an entry says of the household before, or of an account that is not seen."""
+    entry, sight = AuditEntry.of(row), caller.sight(row.account)
+    if caller.sights is None or sight is None or row.kind not in _OF_OTHERS:
+        return entry
+    event = _DECODE(row.data)
+    periods = [event.period, *(each.period for each in event.sums)]
+    if event.payment is not None and event.payment <= sight.entry and row.kind != "PaymentMovedIn":
+        return _untold(entry)
+    if sight.period is not None and any(each is not None and each < sight.period for each in periods):
+        return _untold(entry)
+    other = event.to or event.source
+    if other is None or is_suspense(other) or caller.sight(other) is not None:
+        return entry
+    entry.text, entry.data = entry.text.replace(other, HIDDEN), entry.data.replace(other, HIDDEN)
+    return entry
+
+
+def _untold(entry: AuditEntry) -> AuditEntry:
+    entry.text, entry.data = OF_ANOTHER, "{}"
+    return entry
 
 
 async def find_reading(info: Info, number: str, entry: int) -> Reading | None:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import strawberry
 
+from bels.access.callers import WHOLE, Sight
 from bels.api.accounts import Account, find_account
 from bels.api.context import Info
 from bels.api.engine.scalars import Money
@@ -333,8 +334,8 @@ def parked(outcome: Outcome) -> MessageParked:
     return MessageParked(receipt=outcome.receipt, replayed=outcome.repeated, text=PARKED)
 
 
-def previewed(preview: Preview, account: str) -> ReadingPreview | ReadingRefused:
-    """Show what a reading would lead to."""
+def previewed(preview: Preview, account: str, sight: Sight = WHOLE) -> ReadingPreview | ReadingRefused:
+    """Show what a reading would lead to, without recalculations of what a household before used."""
     event = preview.events[0]
     if isinstance(event, events.ReadingRefused):
         return refused_reading(event, account, None, False)
@@ -352,13 +353,19 @@ def previewed(preview: Preview, account: str) -> ReadingPreview | ReadingRefused
         consumption=kwh(event.delta),
         mode=closing.mode if closing is not None else None,
         usage=kwh(closing.usage) if closing is not None else [],
-        recalculations=[Recalculation.foreseen(e) for e in preview.closings if isinstance(e, events.UsageRecalculated)],
+        recalculations=[
+            Recalculation.foreseen(e)
+            for e in preview.closings
+            if isinstance(e, events.UsageRecalculated) and e.period >= (sight.period or "")
+        ],
         cost=charges(closing.charges) if closing is not None else [],
         bill=closing.bill if closing is not None else None,
         balance_before=preview.before.ledger.balance,
         balance_after=preview.closed.ledger.balance,
         stopped=preview.stopped.reason if preview.stopped is not None else None,
-        supersedes=[e.reading for e in preview.events if isinstance(e, events.ReadingSuperseded)],
+        supersedes=[
+            e.reading for e in preview.events if isinstance(e, events.ReadingSuperseded) and e.reading > sight.entry
+        ],
         account_version=preview.before.version,
     )
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from bels.access.clients import payers
 from bels.domain.money_events import PaymentMovedOut
 from bels.domain.terms import Channel, PaymentState
 from bels.journal.entry import Entry
@@ -22,12 +25,20 @@ async def by_receipt(db: Db, receipt: str) -> PaymentRow | None:
     return await ledger.payment_at(db, recorded.account, recorded.first_version)
 
 
-async def by_id(db: Db, payment_id: str) -> PaymentRow | None:
-    """Find a payment by the payer's id of it, as it came."""
-    recorded = await find_messages(db, [(Channel.BANK.value, payment_id)])
-    if not recorded or recorded[0].first_version is None:
-        return None
-    return await ledger.payment_at(db, recorded[0].account, recorded[0].first_version)
+async def by_id(db: Db, payment_id: str, named: Callable[[str], str]) -> list[PaymentRow]:
+    """Find the payments that go by a payer's id, as they came: two payers may use one id, and each means its own.
+
+    ``named`` gives the name of a message as it is kept.
+    """
+    names = [(Channel.BANK.value, named(payment_id))]
+    names += [(channel, named(f"{subject}/{payment_id}")) for channel, subject in await payers(db)]
+    found = [
+        await ledger.payment_at(db, each.account, each.first_version)
+        for each in await find_messages(db, names)
+        if each.first_version is not None
+    ]
+    # Another message may have that name too: what it brought is no payment.
+    return [row for row in found if row is not None]
 
 
 async def where_now(db: Db, row: PaymentRow) -> PaymentRow:

@@ -23,7 +23,6 @@ from bels.api.money_queries import MoneyQuery
 from bels.api.mutations import texts
 from bels.api.objects import (
     After,
-    AuditEntry,
     Before,
     First,
     Last,
@@ -31,6 +30,7 @@ from bels.api.objects import (
     Usage,
     around,
     find_reading,
+    told,
 )
 from bels.api.outcomes import PreviewReadingResult, not_seen_reading, previewed
 from bels.api.personal import PersonalQuery
@@ -114,11 +114,12 @@ class Query(MoneyQuery, RecordQuery, CabinetQuery, PersonalQuery, BudgetQuery):
     async def preview_reading(self, info: Info, input: inputs.PreviewReadingInput) -> PreviewReadingResult:
         """Preview a reading."""
         app = info.context.app
-        if info.context.see(input.account) is None:
+        sight = info.context.see(input.account)
+        if sight is None:
             return not_seen_reading(input.account)
         command = SubmitReading(app.intake.clock(), texts(input.values), Role.CONSUMER, input.taken_at, input.meter)
         try:
-            return previewed(await app.intake.preview(input.account, command), input.account)
+            return previewed(await app.intake.preview(input.account, command), input.account, sight)
         except TryLater:
             raise TryLaterError from None
 
@@ -178,7 +179,7 @@ async def _node(info: Info, id: str) -> Node | None:
             return None
         async with info.context.app.pool.acquire() as db:
             rows = await usage.page(db, number, None, rest + "\x01", 1, True)
-        return Usage.of(rows[0]) if rows and rows[0].period == rest else None
+        return Usage.of(rows[0], sight) if rows and rows[0].period == rest else None
     if type_name == "Bill":
         return await find_bill(info, number, _period(rest))
     if not (rest.isascii() and rest.isdigit() and int(rest) <= ENTRY_MAX):
@@ -193,7 +194,7 @@ async def _node(info: Info, id: str) -> Node | None:
             payment = await ledger.payment_at(db, number, entry)
             return Payment.of(payment) if payment is not None else None
         entries = await audit.page(db, number, entry - 1, None, 1, False)
-    return AuditEntry.of(entries[0]) if entries and entries[0].entry == entry else None
+    return told(entries[0], info.context.caller) if entries and entries[0].entry == entry else None
 
 
 def _period(text: str) -> Period:

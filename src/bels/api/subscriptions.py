@@ -11,7 +11,7 @@ from graphql import GraphQLError
 from bels.api import inputs
 from bels.api.accounts import Account, find_account
 from bels.api.context import Info
-from bels.api.objects import AuditEntry
+from bels.api.objects import AuditEntry, told
 from bels.api.receipts import Receipt, find_receipt
 from bels.journal.listening import TooManyWatchers
 from bels.projections import audit
@@ -47,7 +47,7 @@ class Subscription:
             if known is not None:
                 async with info.context.app.pool.acquire() as db:
                     rows = await audit.page(db, account_number, known, None, ENTRIES_MAX, False)
-                entries = [AuditEntry.of(row) for row in rows]
+                entries = [told(row, info.context.caller) for row in rows]
             known = account.version
             yield AccountChange(account=account, entries=entries)
 

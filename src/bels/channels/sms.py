@@ -105,6 +105,7 @@ def sms_routes(
     now: Callable[[], datetime],
     token: str | None,
     gateway: Callable[[str], Awaitable[bool]] | None = None,
+    at_this_machine: Callable[[Request], Awaitable[bool]] | None = None,
     kept: Callable[[str], str] = str,
     wait_s: float = WAIT_S,
 ) -> list[Route]:
@@ -116,7 +117,8 @@ def sms_routes(
 
     ``kept`` gives a text as it may be kept: sealed where it holds more than a reading.
     ``token`` is the secret that Kannel sends, ``gateway`` says whether it is the credential "client:secret" of a gateway for
-    SMS; both None only where nobody else can reach the port.
+    SMS; both None only where nobody else can reach the port, and ``at_this_machine`` says that nobody else asks through a
+    browser or a proxy there.
 
     :raises ValueError: the token is empty: anybody could then write under any phone.
     """
@@ -162,11 +164,11 @@ def sms_routes(
             case _ as never:
                 assert_never(never)
 
-    async def may(credential: bytes) -> bool:
+    async def may(request: Request, credential: bytes) -> bool:
         if token is not None and compare_digest(credential, token.encode()):
             return True
         if gateway is None:
-            return token is None
+            return token is None and (at_this_machine is None or await at_this_machine(request))
         return await gateway(credential.decode("latin-1"))
 
     async def receive(request: Request) -> Response:
@@ -176,7 +178,7 @@ def sms_routes(
         given = _parameters(request.scope["query_string"])
         if given is None:
             return PlainTextResponse("BELS: too many parameters", 400)
-        if not await may(given.get("token", b"")):
+        if not await may(request, given.get("token", b"")):
             return PlainTextResponse("BELS: wrong token", 403)
         if "text" not in given:
             return PlainTextResponse("BELS: get-url has no text=%a", 400)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from itertools import compress
 
 from bels.domain.events import Average, Norm
 from bels.domain.explain import Explanation
@@ -92,12 +93,15 @@ class MonthUsage:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """How every sum of a bill was found: charges, recalculations and penalties in the order of the bill, and the balance."""
+    """How every sum of a bill was found: charges, recalculations and penalties in the order of the bill, and the balance.
+
+    ``balance`` is None where it would tell of another household.
+    """
 
     charges: tuple[Explanation, ...]
     recalculations: tuple[Explanation, ...]
     penalties: tuple[Explanation, ...]
-    balance: Explanation
+    balance: Explanation | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +151,33 @@ class Bill:
     def to_pay(self) -> Money:
         """What is to be paid for electricity: the debt after the bill, 0 where an advance covers it."""
         return max(self.closing, Money("0.00"))
+
+
+def seen_from(bill: Bill, entry: int, since: str) -> Bill:
+    """Give a bill as a household sees it that came after an entry and from a period on: nothing of the one before it.
+
+    The sums stay as they are, for they are its own to pay; how they were found is told only where that is its own too.
+    """
+    told = bill.explained
+    mine = [x.period >= since for x in bill.recalculations]
+    due = [x.period >= since for x in bill.penalties]
+    movements = tuple(x for x in bill.movements if x.entry > entry)
+    if told is not None:
+        whole = len(movements) == len(bill.movements) and all(mine) and all(due)
+        told = replace(
+            told,
+            recalculations=tuple(compress(told.recalculations, mine)),
+            penalties=tuple(compress(told.penalties, due)),
+            balance=told.balance if whole else None,
+        )
+    return replace(
+        bill,
+        year=tuple(x for x in bill.year if x.period >= since),
+        recalculations=tuple(compress(bill.recalculations, mine)),
+        penalties=tuple(compress(bill.penalties, due)),
+        movements=movements,
+        explained=told,
+    )
 
 
 async def find(db: Db, account: str, period: str, rulebook: Rulebook) -> Bill | None:

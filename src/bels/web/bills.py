@@ -7,7 +7,6 @@ personal data. What one may not see is not there: 404, as for an account that do
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from re import compile as pattern
 from typing import Protocol
 
@@ -21,7 +20,7 @@ from bels.domain.periods import period as read_period
 from bels.domain.rulebook import Requisites
 from bels.printing.bill_pdf import bill_pdf
 from bels.printing.person import Person
-from bels.projections.bills import Bill
+from bels.projections.bills import Bill, seen_from
 
 PRINTED_AT_ONCE_MAX = 2
 """Bills under print in one process; the others wait."""
@@ -111,9 +110,8 @@ def bill_routes(found: Bills, rights: Rights) -> list[Route]:
         person = await found.person(account) if personal else None
         printable, requisites = bill
         if sight.period is not None:
-            # The household before is not drawn either.
-            since = sight.period
-            printable = replace(printable, year=tuple(m for m in printable.year if m.period >= since))
+            # Nothing of the household before is printed either.
+            printable = seen_from(printable, sight.entry, sight.period)
         return printable, requisites, person
 
     return [Route("/bills/{account}/{period}.pdf", printed, methods=["GET"])]

@@ -8,6 +8,7 @@ failed at the same address; each wrong one is counted, and soon only told to com
 
 from __future__ import annotations
 
+import asyncio
 import binascii
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, Mapping
@@ -30,6 +31,7 @@ from bels.access.tokens import BadToken, Grant, Tokens
 from bels.access.vault import Vault
 
 BODY_BYTES_MAX = 8192
+BODY_WAIT_S = 20.0
 FIELDS_MAX = 20
 CLIENT_LENGTH_MAX = 64
 SECRET_LENGTH_MAX = 256
@@ -238,10 +240,16 @@ def _told(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request
 
 async def _body(request: Request) -> bytes:
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            raise _Refused("invalid_request", f"a request has at most {BODY_BYTES_MAX} bytes", 413)
+    try:
+        async with asyncio.timeout(BODY_WAIT_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > BODY_BYTES_MAX:
+                    raise _Refused("invalid_request", f"a request has at most {BODY_BYTES_MAX} bytes", 413)
+    except TimeoutError:
+        raise _Refused(
+            "invalid_request", f"the body did not come within {BODY_WAIT_S:g} s", 408, {"connection": "close"}
+        ) from None
     return body
 
 

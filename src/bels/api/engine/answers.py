@@ -20,8 +20,8 @@ from bels.api.engine.scalars import BadUserInputError
 
 TRUSTED_CHARACTERS_MAX = 500_000
 """Characters of a trusted document; a free one may have as many as the schema's limits say."""
-VALUES_MAX = 5_000
-"""Values in the variables of a request, those in lists and objects too; a file is one text."""
+VALUES_MAX = 8_000
+"""Values in the variables of a request, those in lists and objects too: 500 rows of three registers. A file is one text."""
 UNCOUNTED_MAX = 2 * VALUES_MAX
 """Bytes of a request that cannot have as many values, for each takes two."""
 MESSAGE_MAX, LOCATIONS_MAX = 500, 10
@@ -118,7 +118,9 @@ class Answers:
         if not context.takes_turns():
             return self.schema.introspected(operation, variables, context)
         schema = self.schema
-        result = await self._readers.read(context.client_key, lambda: schema.introspected(operation, variables, context))
+        result = await self._readers.read(
+            context.client_key, lambda: schema.introspected(operation, variables, context)
+        )
         if not variables and not result.errors:
             operation.told = result
         return result

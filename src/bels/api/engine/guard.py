@@ -16,12 +16,15 @@ from graphql import (
     FragmentDefinitionNode,
     FragmentSpreadNode,
     GraphQLError,
+    GraphQLField,
+    GraphQLInputObjectType,
     GraphQLNamedType,
     GraphQLSchema,
     InlineFragmentNode,
     IntValueNode,
     ListValueNode,
     NullValueNode,
+    ObjectValueNode,
     OperationDefinitionNode,
     OperationType,
     SelectionSetNode,
@@ -39,9 +42,10 @@ _NESTING_MAX = 100
 class Limits:
     """Say how much one document and one operation may ask for.
 
-    ``cost`` counts objects: a field that gives one is 1, a connection multiplies what is below it by its page size, a
-    mutation adds 10; scalars are free. ``fields`` and ``aliases`` count a fragment at each of its spreads. ``characters`` and
-    ``lines`` are those of a document that is not trusted, ``input_fields`` those of one object among its arguments.
+    ``cost`` counts objects: a field that gives one is 1, a connection multiplies what is below it by its page size, a batch
+    (``rows`` of an input) by its rows, each of which adds 1; a mutation adds 10; scalars are free. ``fields`` and ``aliases``
+    count a fragment at each of its spreads. ``characters`` and ``lines`` are those of a document that is not trusted,
+    ``input_fields`` those of one object among its arguments.
     """
 
     characters: int = 32_000
@@ -55,16 +59,30 @@ class Limits:
     root_fields: int = 10
     cost: int = 5_000
     mutation_cost: int = 10
+    row_cost: int = 1
+    rows: int = 500
     introspection_cost: int = 1_000
     page_default: int = 20
     page_max: int = 100
 
 
 class Size(NamedTuple):
-    """The size of a page: a number, or the variable that will give it."""
+    """The size of a page or a batch: a number, or the variable that will give it, in one of its fields where one is named."""
 
     number: int
     variable: str | None = None
+    field: str | None = None
+    most: int | None = None
+
+    def told(self, variables: Mapping[str, Any], limits: Limits) -> int:
+        """Give the number."""
+        if self.variable is None:
+            return self.number
+        given = variables.get(self.variable)
+        if self.field is not None:
+            given = given.get(self.field) if type(given) is dict else None
+        size = len(given) if type(given) is list else given if type(given) is int else self.number
+        return _clamped(size, self.most or limits.page_max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,18 +146,20 @@ def _price(cost: Cost, variables: Mapping[str, Any], limits: Limits, known: dict
     if total is None:
         total = cost.fixed
         for size, each in cost.terms:
-            times = size.number
-            if size.variable is not None:
-                given = variables.get(size.variable)
-                times = _clamped(len(given) if type(given) is list else given if type(given) is int else times, limits)
-            total += times * _price(each, variables, limits, known)
+            total += size.told(variables, limits) * _price(each, variables, limits, known)
         known[id(cost)] = total
     return total
 
 
-def _clamped(size: int, limits: Limits) -> int:
+def _takes_rows(field: GraphQLField) -> bool:
+    given = field.args.get("input")
+    kind = get_named_type(given.type) if given is not None else None
+    return isinstance(kind, GraphQLInputObjectType) and "rows" in kind.fields
+
+
+def _clamped(size: int, most: int) -> int:
     # A size out of range is refused by the field itself, with a better sentence.
-    return min(max(size, 0), limits.page_max)
+    return min(max(size, 0), most)
 
 
 class _Pass:
@@ -271,7 +291,27 @@ class _Pass:
         if definition and "ids" in definition.args:
             found.cost = Cost(found.cost.fixed + 1, found.cost.terms)
             return found, 0, self._size(node, ("ids",), 1)
+        rows = self._rows(node) if definition and _takes_rows(definition) else None
+        if rows is not None:
+            found.cost = Cost(found.cost.fixed + self.limits.row_cost, found.cost.terms)
+            return found, 1, rows
         return found, 1, Size(1)
+
+    def _rows(self, node: FieldNode) -> Size | None:
+        """Say how many rows a field is given by its input; None where it is given none."""
+        most = self.limits.rows
+        for argument in node.arguments or ():
+            value = argument.value
+            if argument.name.value != "input":
+                continue
+            if isinstance(value, VariableNode):
+                return Size(1, value.name.value, "rows", most)
+            for field in value.fields if isinstance(value, ObjectValueNode) else ():
+                if field.name.value == "rows" and isinstance(field.value, VariableNode):
+                    return Size(1, field.value.name.value, None, most)
+                if field.name.value == "rows" and isinstance(field.value, ListValueNode):
+                    return Size(_clamped(len(field.value.values), most))
+        return None
 
     def _size(self, node: FieldNode, names: tuple[str, ...], default: int) -> Size:
         for argument in node.arguments or ():
@@ -282,7 +322,7 @@ class _Pass:
                 return Size(default, value.name.value)
             if isinstance(value, IntValueNode):
                 digits = value.value
-                return Size(_clamped(int(digits), self.limits) if len(digits) < 10 else self.limits.page_max)
+                return Size(_clamped(int(digits), self.limits.page_max) if len(digits) < 10 else self.limits.page_max)
             if isinstance(value, ListValueNode):
-                return Size(_clamped(len(value.values), self.limits))
+                return Size(_clamped(len(value.values), self.limits.page_max))
         return Size(default)

@@ -24,6 +24,7 @@ from strawberry.types.graphql import OperationType
 
 from bels.api.engine.answers import Answers, Asked, admit, check_values, encode, fault, worded
 from bels.api.engine.context import RefusedError, RequestContext, request_id_of
+from bels.api.engine.deadlines import Deadlines
 from bels.api.engine.documents import Schema
 from bels.api.engine.opened import Opened, credential_ended
 from bels.api.engine.operations import Operation, RequestError
@@ -34,6 +35,8 @@ __all__ = ["GraphQL", "RefusedError", "RequestContext"]
 
 BODY_MAX = 1_000_000
 """Bytes in the body of a request."""
+BODY_WAIT_S = 20.0
+"""Within which the body of a request must have come whole: whoever sends it a byte at a time holds a connection."""
 QUERY_STRING_MAX = 16_000
 """Bytes in the query string of a GET."""
 REFUSED_WAIT_S = 0.1
@@ -103,6 +106,7 @@ class GraphQL(Generic[Context]):
         socket_limits: SocketLimits | None = None,
         streams_max: tuple[int, int] = (STREAMS_OF_CLIENT, STREAMS_OF_PROCESS),
         keep_alive_s: float = KEEP_ALIVE_S,
+        body_wait_s: float = BODY_WAIT_S,
         clock: Callable[[], float] = time,
     ) -> None:
         self._answers = Answers(schema, trusted)
@@ -110,6 +114,7 @@ class GraphQL(Generic[Context]):
         self._ide = _Reply(200, _HTML, ide.encode(), [("content-security-policy", _policy(ide))]) if ide else None
         self._request_error_status = request_error_status
         self._keep_alive_s = keep_alive_s
+        self._bodies = Deadlines(body_wait_s)
         self._clock = clock
         self._streams = Opened(*streams_max)
         self._sockets = Sockets(self._answers, context, socket_limits or SocketLimits(), allowed_origins, clock)
@@ -173,7 +178,7 @@ class GraphQL(Generic[Context]):
                     raise RefusedError(403, "CSRF_PREVENTED", message)
             else:
                 _check_content_type(headers.get(b"content-type", b"")[:HEADER_MAX], headers.get(b"content-encoding"))
-                body = await _receive(receive, headers.get(b"content-length", b""))
+                body = await self._in_time(_receive(receive, headers.get(b"content-length", b"")))
                 # Who asks comes first: a stranger's body is not even read.
                 context = await self._context(HTTPConnection(scope))
                 context.weigh(len(body))
@@ -208,6 +213,13 @@ class GraphQL(Generic[Context]):
             return _Reply(refusal.status, kind, _errors([refusal.error()], request_id), [*earlier, *refusal.headers])
         except Exception:
             return _Reply(500, kind, _errors([fault(request_id)], request_id))
+
+    async def _in_time(self, receiving: Awaitable[bytes]) -> bytes:
+        try:
+            return await self._bodies.within(receiving)
+        except TimeoutError:
+            message = f"The body did not come within {self._bodies.time_s:g} s."
+            raise RefusedError(408, "REQUEST_TIMEOUT", message, [("connection", "close")]) from None
 
     def _stream(
         self,
