@@ -79,7 +79,7 @@ def test_a_command_of_the_readme_does_what_it_says(command: str, town: dict[str,
 
 def test_the_page_needs_nothing_from_elsewhere_and_its_examples_work(town: dict[str, str]) -> None:
     url = f"http://127.0.0.1:{town['BELS_PORT']}"
-    page = httpx.get(f"{url}/graphql", headers={"accept": "text/html"})
+    page = httpx.get(f"{url}/", headers={"accept": "text/html"}, follow_redirects=True)
     examples = re.findall(r'\["([^"]+)", `(.*?)`, (`.*?`|"")\]', page.text, re.DOTALL)
 
     assert page.headers["content-type"] == "text/html; charset=utf-8"

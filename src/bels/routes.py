@@ -18,7 +18,7 @@ from pathlib import Path
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -78,16 +78,19 @@ def asgi(bels: Bels, door: Door, readiness: Readiness) -> ASGIApp:
         address = door.doorkeeper.address(scope["headers"], scope.get("client"))
         return Context(supplier, connection, asking=Asking(caller), address=address)
 
-    page = (files("bels.api") / "ask.html").read_text("utf-8")
+    page = (files("bels.api") / "ask.html").read_text("utf-8") if door.local or settings.ide else None
     published = sdl()
 
     async def schema(_: Request) -> Response:
         return PlainTextResponse(published)
 
+    async def start(_: Request) -> Response:
+        return RedirectResponse(GRAPHQL_PATH)
+
     graphql = GraphQL(
         SCHEMA,
         context,
-        ide=page if door.local or settings.ide else None,
+        ide=page,
         trusted=trusted,
         allowed_origins=settings.origins,
     )
@@ -119,6 +122,7 @@ def asgi(bels: Bels, door: Door, readiness: Readiness) -> ASGIApp:
             *health_routes(readiness),
             metrics_route(metrics.registry, settings.metrics_token, readiness.look),
             Route("/schema.graphql", schema),
+            *([Route("/", start)] if page is not None else []),
             *oauth,
             *_sms(bels, door),
             *bill_routes(_Bills(bels, door), RIGHTS),

@@ -105,7 +105,7 @@ async def people(desk: Desk, account: str = ACCOUNT) -> list[str]:
 
 async def kinds(desk: Desk, **of: str) -> list[Act]:
     async with desk.pool.acquire() as db:
-        return [act.kind for act in await acts.page(db, 0, 100, **of)]
+        return [act.kind for act in reversed(await acts.page(db, None, 100, **of))]
 
 
 # Coming in.
@@ -231,7 +231,7 @@ async def test_the_office_lets_in_whoever_has_no_bill_yet(desk: Desk) -> None:
     assert isinstance(member, Member)
     assert await people(desk) == [person]
     async with desk.pool.acquire() as db:
-        (act,) = await acts.page(db, 0, 10, account=ACCOUNT)
+        (act,) = await acts.page(db, None, 10, account=ACCOUNT)
     assert (act.kind, act.by_subject, act.document) == (Act.ACCOUNT_LINKED, CLERK, "PASSPORT …4821 2019-04-02")
     for who, account, document, note, refused in (
         ("u-nobody", ACCOUNT, PASSPORT, SOLD, AccessReason.UNKNOWN_PERSON),
@@ -298,7 +298,7 @@ async def test_the_sale_of_a_flat_cuts_the_old_household_off_from_everything(des
         assert isinstance(await sessions.renew(db, desk.vault, session.refresh_token, clock()), sessions.Renewed)
         assert await find_tenure(db, ACCOUNT) == done.tenure
         unlinked = (await read(db, {ACCOUNT: version}))[-1].event
-        *_, act = await acts.page(db, 0, 100, account=ACCOUNT)
+        act, *_ = await acts.page(db, None, 100, account=ACCOUNT)
     assert isinstance(unlinked, ChannelUnlinked)
     assert (unlinked.sender, unlinked.ground) == (SENDER, CLOSED_GROUND)
     assert (act.kind, act.by_subject, act.reason, act.document, act.request_id) == (
@@ -456,7 +456,7 @@ async def test_a_reset_takes_sessions_and_cards_and_shows_a_password_once(desk: 
     async with desk.pool.acquire() as db:
         assert await cards_of(db, person) == []
         assert await sessions.renew(db, desk.vault, begun.refresh_token, clock()) is sessions.NotRenewed.ENDED
-        *_, act = await acts.page(db, 0, 100, subject=person)
+        act, *_ = await acts.page(db, None, 100, subject=person)
     assert (act.kind, act.by_subject, act.reason, act.document, act.request_id) == (
         Act.PASSWORD_RESET,
         CLERK,
@@ -593,7 +593,7 @@ async def test_a_session_goes_on_and_ends_with_an_act_that_names_it(desk: Desk) 
     assert await log_out(desk, person, first.session) is None
     assert await renew(desk, second.refresh_token) == Refused(AccessReason.SESSION_ENDED)
     async with desk.pool.acquire() as db:
-        *_, act = await acts.page(db, 0, 100, subject=person)
+        act, *_ = await acts.page(db, None, 100, subject=person)
     assert (act.kind, act.reason) == (Act.SESSION_REVOKED, f"LOGGED_OUT {first.session}")
 
 

@@ -56,7 +56,10 @@ async def test_a_bound_card_is_listed_by_what_may_be_shown(desk: Desk, person: s
         assert (card.binding, card.account, card.masked) == (binding, ACCOUNT, MASKED)
         assert await card_token(db, desk.vault, person, card.binding) == TOKEN
         assert await card_token(db, desk.vault, "u-another", card.binding) is None
-        assert [act.kind for act in await acts.page(db, 0, 10, subject=person)] == [Act.ACCOUNT_LINKED, Act.CARD_BOUND]
+        assert [act.kind for act in await acts.page(db, None, 10, subject=person)] == [
+            Act.CARD_BOUND,
+            Act.ACCOUNT_LINKED,
+        ]
 
 
 async def test_the_acquirer_s_token_stands_nowhere_in_clear_and_goes_with_its_person(desk: Desk, person: str) -> None:
@@ -83,7 +86,7 @@ async def test_a_removed_card_has_no_token_any_more(desk: Desk, person: str, clo
         assert [card.binding for card in await cards_of(db, person)] == [second]
         assert await card_token(db, desk.vault, person, first) is None
         assert await db.fetchval("SELECT sealed FROM card_binding WHERE binding = $1", first) == b""
-        *_, act = await acts.page(db, 0, 10, subject=person)
+        act, *_ = await acts.page(db, None, 10, subject=person)
     assert (act.kind, act.by_subject, act.account, act.reason) == (Act.CARD_REMOVED, person, ACCOUNT, "ASKED")
 
 

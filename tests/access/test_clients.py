@@ -65,7 +65,7 @@ async def test_no_table_holds_a_secret(db: Db, vault: Vault) -> None:
         for row in await db.fetch(f"SELECT to_jsonb(t)::text AS said FROM {table} AS t"):
             assert secret not in row["said"]
             assert secret.encode().hex() not in row["said"]
-    [act] = await acts.page(db, 0, 10, subject=client)
+    [act] = await acts.page(db, None, 10, subject=client)
     assert (act.kind, act.by_subject) == (Act.CLIENT_ADDED, "local")
 
 
@@ -81,7 +81,7 @@ async def test_a_secret_is_changed_without_a_break(db: Db, vault: Vault) -> None
     assert await check_secret(db, vault, client, third, NOW) is not None
     assert await check_secret(db, vault, client, second, NOW) is None
     assert await check_secret(db, vault, client, first, NOW) is None
-    changes = [act for act in await acts.page(db, 0, 10, subject=client) if act.kind is Act.CLIENT_SECRET_CHANGED]
+    changes = [act for act in await acts.page(db, None, 10, subject=client) if act.kind is Act.CLIENT_SECRET_CHANGED]
     assert [act.by_subject for act in changes] == ["u-admin", "u-admin"]
 
 
@@ -98,7 +98,7 @@ async def test_a_revoked_client_is_refused_at_once(db: Db, vault: Vault, databas
     found = await clients.find_client(db, client)
     assert found is not None
     assert found.revoked_at == NOW
-    assert [act.kind for act in await acts.page(db, 0, 10, subject=client)] == [Act.CLIENT_ADDED, Act.CLIENT_REVOKED]
+    assert [act.kind for act in await acts.page(db, None, 10, subject=client)] == [Act.CLIENT_REVOKED, Act.CLIENT_ADDED]
     await listener.fetchval("SELECT 1")
     assert told == [client]
     await listener.close()

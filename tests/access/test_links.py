@@ -100,7 +100,7 @@ async def test_the_table_cannot_be_used_to_open_a_link(desk: Desk, pool: asyncpg
 async def test_who_made_a_link_is_an_act_that_does_not_hold_it(desk: Desk) -> None:
     link = await link_of(desk)
     async with desk.pool.acquire() as db:
-        (act,) = await acts.page(db, 0, 10, account=ACCOUNT)
+        (act,) = await acts.page(db, None, 10, account=ACCOUNT)
     assert (act.kind, act.by_subject, act.subject, act.reason) == (Act.LINK_MADE, "c-mail", link.link, "reading")
     assert link.token not in repr(act)
 

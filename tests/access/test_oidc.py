@@ -99,7 +99,7 @@ class _Server(uvicorn.Server):
 
 @asynccontextmanager
 async def served(app: Starlette, listening: socket.socket) -> AsyncIterator[None]:
-    server = _Server(uvicorn.Config(app, log_level="warning", ws="none", lifespan="off"))
+    server = _Server(uvicorn.Config(app, log_config=None, ws="none", lifespan="off"))
     task = asyncio.create_task(server.serve([listening]))
     try:
         yield

@@ -123,11 +123,11 @@ async def test_who_is_revoked_is_out_at_once_with_every_session(pool: asyncpg.Po
         assert (found.revoked_at, found.password) == (NOW, None)
         ended = await db.fetch("SELECT session FROM session WHERE revoked_at = $1 ORDER BY session", NOW)
         assert [row["session"] for row in ended] == ["s-1", "s-2"]
-        [act] = await acts.page(db, 0, 10, subject=person)
+        [act] = await acts.page(db, None, 10, subject=person)
         assert (act.kind, act.by_subject, act.reason, act.request_id) == (Act.USER_REVOKED, "u-admin", "уволена", "r-1")
         # Once more changes nothing.
         assert not await people.revoke_person(db, person, now=NOW, by="u-admin")
-        assert len(await acts.page(db, 0, 10, subject=person)) == 1
+        assert len(await acts.page(db, None, 10, subject=person)) == 1
         assert not await people.revoke_person(db, "u-nobody", now=NOW, by="u-admin")
         await listener.fetchval("SELECT 1")
         assert told == [person]

@@ -194,7 +194,7 @@ async def test_erasing_leaves_the_journal_and_what_is_told_from_it_as_they_were(
 async def test_the_act_says_what_the_order_asks_for_and_names_nobody(db: Db, vault: Vault) -> None:
     await put(db, vault, SUBJECT, Personal(name=IVANOV.name, phones=IVANOV.phones))
     await erase(db, vault, SUBJECT, reason="отзыв согласия; destroyed: всё", **BY)
-    (act,) = await acts.page(db, 0, 10, account=ACCOUNT)
+    (act,) = await acts.page(db, None, 10, account=ACCOUNT)
     assert (act.kind, act.subject, act.by_subject) == (Act.PERSONAL_DATA_ERASED, SUBJECT, "u-operator")
     text = act_text(act, "АО «Сбыт», г. Химки")
     for line in (
@@ -226,7 +226,7 @@ async def test_data_that_can_no_longer_be_read_are_erased_all_the_same(db: Db, v
     await put(db, vault, SUBJECT, IVANOV)
     await db.execute("UPDATE personal SET sealed = '\\x01'")
     await erase(db, vault, SUBJECT, reason="отзыв согласия", **BY)
-    (act,) = await acts.page(db, 0, 10)
+    (act,) = await acts.page(db, None, 10)
     assert "фамилия, имя, отчество; адрес; номера телефонов; адреса электронной почты" in act_text(act)
 
 
@@ -238,7 +238,7 @@ async def test_a_reason_that_cannot_stand_in_an_act_for_ever_is_refused(db: Db, 
     with pytest.raises(PersonalDataError):
         await erase(db, vault, SUBJECT, reason=reason, **BY)
     assert await find(db, vault, SUBJECT) == IVANOV
-    assert await acts.page(db, 0, 10) == []
+    assert await acts.page(db, None, 10) == []
 
 
 async def test_an_erasure_that_is_undone_leaves_the_data(db: Db, vault: Vault) -> None:

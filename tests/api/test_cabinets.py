@@ -33,6 +33,7 @@ ANSWERS = {
     "logOut": "... on SessionEnded { session }",
     "linkAccount": "... on AccountLinked { accountNumber person fromPeriod }",
     "admitMember": "... on AccountLinked { accountNumber person fromPeriod }",
+    "addConsumer": "... on ConsumerAdded { accountNumber person password fromPeriod }",
     "unlinkAccount": "... on AccountUnlinked { accountNumber person }",
     "removeMember": "... on AccountUnlinked { accountNumber person }",
     "resetPassword": "... on PasswordReset { person password sessionsEnded cardsRemoved }",
@@ -230,7 +231,7 @@ async def test_an_account_is_shared_and_left(client: Client) -> None:
 async def cabinet(client: Client, account: str = ACCOUNT) -> Any:
     client.caller = CLERK
     try:
-        query = "query($a: String!) { cabinet(account: $a) { tenure since members { person fromPeriod } } }"
+        query = "query($a: String!) { cabinet(account: $a) { tenure since members { person login fromPeriod } } }"
         return (await client.ask(query, a=account))["cabinet"]
     finally:
         client.caller = LOCAL
@@ -270,13 +271,32 @@ async def test_the_sale_of_a_flat_cuts_off_at_once_and_the_office_lets_the_next_
         client, "admitMember", CLERK, account=ACCOUNT, person=person, document=EXTRACT, reason="новый собственник"
     )
     assert admitted_now["fromPeriod"] == "2024-03"
-    assert (await cabinet(client))["members"] == [{"person": person, "fromPeriod": "2024-03"}]
+    assert (await cabinet(client))["members"] == [
+        {"person": person, "login": "new@example.ru", "fromPeriod": "2024-03"}
+    ]
     removed = await do(client, "removeMember", CLERK, account=ACCOUNT, person=person, reason="по заявлению")
     assert removed["__typename"] == "AccountUnlinked"
     assert (await do(client, "removeMember", CLERK, account=ACCOUNT, person=person, reason="+7 903 123 45 67"))[
         "code"
     ] == "BAD_NOTE"
     assert await cabinet(client, "1000999") is None
+
+
+async def test_the_office_makes_a_consumer_of_whoever_has_no_bill_yet(client: Client) -> None:
+    await household(client)
+    given = {
+        "account": ACCOUNT,
+        "login": "New@Example.ru",
+        "document": {**EXTRACT, "on": "2024-01-10"},
+        "reason": "новый собственник",
+    }
+    added = await do(client, "addConsumer", CLERK, **given)
+    assert (added["__typename"], added["fromPeriod"]) == ("ConsumerAdded", None)
+    signed = await do(client, "logIn", login="new@example.ru", password=added["password"])
+    assert (signed["person"], signed["mustChangePassword"]) == (added["person"], True)
+    again = await do(client, "addConsumer", CLERK, **given)
+    assert (again["code"], again["path"]) == ("LOGIN_TAKEN", ["input", "login"])
+    assert [each["login"] for each in (await cabinet(client))["members"]] == ["new@example.ru"]
 
 
 async def test_what_the_office_types_is_checked_and_points_into_the_input(client: Client) -> None:
@@ -286,6 +306,8 @@ async def test_what_the_office_types_is_checked_and_points_into_the_input(client
         ("closeCabinet", {"reason": "x"}, "BAD_NOTE", ["input", "reason"]),
         ("closeCabinet", {"account": "1000999"}, "UNKNOWN_ACCOUNT", ["input", "account"]),
         ("admitMember", {"person": "u-nobody"}, "UNKNOWN_PERSON", ["input", "person"]),
+        ("addConsumer", {"login": "x"}, "BAD_LOGIN", ["input", "login"]),
+        ("addConsumer", {"login": "new", "account": "1000999"}, "UNKNOWN_ACCOUNT", ["input", "account"]),
     ):
         whole = {"account": ACCOUNT, "document": {**EXTRACT, "on": "2024-01-10"}, "reason": "продажа квартиры", **given}
         told = await do(client, mutation, CLERK, **whole)

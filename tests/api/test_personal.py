@@ -113,7 +113,7 @@ async def test_setting_leaves_an_act_that_repeats_nothing(client: Client) -> Non
     await household(client)
     await done(client, SET, GIVEN)
     async with client.pool.acquire() as db:
-        (act,) = await acts.page(db, 0, 10)
+        (act,) = await acts.page(db, None, 10)
     assert (act.kind, act.by_subject, act.subject, act.account, act.reason, act.document) == (
         Act.PERSONAL_DATA_SET, "operator-1", "1000101/1", ACCOUNT, "заявление в офисе", None,
     )  # fmt: skip

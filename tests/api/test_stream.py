@@ -39,7 +39,7 @@ async def served(app: Any = APP) -> AsyncIterator[str]:
     with sockets.create_server(("127.0.0.1", 0)) as listening:
         host, port = listening.getsockname()
         config = uvicorn.Config(
-            app, http="httptools", ws="websockets-sansio", ws_max_size=65_536, lifespan="off", log_level="error",
+            app, http="httptools", ws="websockets-sansio", ws_max_size=65_536, lifespan="off", log_config=None, log_level="error",
             timeout_graceful_shutdown=2,
         )  # fmt: skip
         server = uvicorn.Server(config)

@@ -35,7 +35,7 @@ async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     monkeypatch.setattr(heads, "HEAD_WAIT_S", 0.3)
     port = free_port()
     server = uvicorn.Server(
-        uvicorn.Config(answer, port=port, http=LimitedHeads, ws="none", lifespan="off", log_level="error")
+        uvicorn.Config(answer, port=port, http=LimitedHeads, ws="none", lifespan="off", log_config=None)
     )
     running = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it

@@ -83,16 +83,16 @@ async def last(db: Db, kind: Act, subject: str) -> ActRow | None:
 
 
 async def page(
-    db: Db, after: int, limit: int, *, account: str | None = None, subject: str | None = None
+    db: Db, before: int | None, limit: int, *, account: str | None = None, subject: str | None = None
 ) -> list[ActRow]:
-    """List acts after a number, oldest first: all, of an account, or of a subject."""
+    """List acts, newest first: all, of an account, or of a subject."""
     rows = await db.fetch(
         """
         SELECT * FROM identity_act
-        WHERE act > $1 AND ($3::text IS NULL OR account = $3) AND ($4::text IS NULL OR subject = $4)
-        ORDER BY act LIMIT $2
+        WHERE ($1::bigint IS NULL OR act < $1) AND ($3::text IS NULL OR account = $3) AND ($4::text IS NULL OR subject = $4)
+        ORDER BY act DESC LIMIT $2
         """,
-        after,
+        before,
         limit,
         account,
         subject,

@@ -8,7 +8,7 @@ whatever happens afterwards nobody is left inside.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from bels.access import acts
@@ -18,7 +18,7 @@ from bels.access.cards import Removed, remove_cards
 from bels.access.desk import Desk, tried
 from bels.access.documents import IDENTITY, OWNERSHIP, Document, is_note
 from bels.access.links import revoke_links
-from bels.access.passwords import PasswordError, checked_password
+from bels.access.passwords import PasswordError, checked_password, new_password
 from bels.access.people import (
     LoginError,
     LoginTaken,
@@ -64,6 +64,14 @@ class Member:
     since: datetime
     entry: int
     period: Period
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A consumer that the office made: what it sees, and the password that it must change, told this once."""
+
+    member: Member
+    password: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +180,55 @@ async def admit_member(
         return await _refuses_member(db, account, tenure, person) or await _join(
             db, account, person, tenure, now, by=by, reason=reason, document=noted, request_id=request_id
         )
+
+
+async def add_consumer(
+    desk: Desk, account: str, login: str, document: Document, reason: str, *, by: str, request_id: str = ""
+) -> Added | Refused:
+    """Make a consumer that sees an account, at the office: who has just moved in has no bill, and nothing to be admitted as.
+
+    :raises Busy: too many log in at once.
+    """
+    if not desk.own_people:
+        return Refused(AccessReason.NO_PASSWORD)
+    now = desk.intake.clock()
+    noted = document.noted(IDENTITY | OWNERSHIP, moscow_date(now))
+    if noted is None:
+        return Refused(AccessReason.BAD_DOCUMENT)
+    if not is_note(reason):
+        return Refused(AccessReason.BAD_NOTE)
+    try:
+        normalised_login(login)
+        password = new_password()
+        hashed = await desk.passwords.hash(password)
+        async with desk.pool.acquire() as db, db.transaction():
+            if not is_account(account) or not await _is_known(db, account):
+                return Refused(Reason.UNKNOWN_ACCOUNT)
+            await hold_account(db, account)
+            tenure = await find_tenure(db, account)
+            refused = await _refuses_member(db, account, tenure)
+            if refused is not None:
+                return refused
+            person = await add_person(
+                db, desk.vault, Kind.CONSUMER, login=login, password_hash=hashed, must_change=True
+            )
+            await acts.record(
+                db,
+                Act.CONSUMER_REGISTERED,
+                by=by,
+                subject=person,
+                reason=reason,
+                document=noted,
+                request_id=request_id,
+            )
+            member = await _join(
+                db, account, person, tenure, now, by=by, reason=reason, document=noted, request_id=request_id
+            )
+    except LoginError as error:
+        return Refused(AccessReason.BAD_LOGIN, text=str(error))
+    except LoginTaken:
+        return Refused(AccessReason.LOGIN_TAKEN)
+    return Added(member, password)
 
 
 async def unlink_account(

@@ -66,7 +66,9 @@ class Oidc:
         :raises ValueError: its keys would travel in clear, or no audience is named.
         """
         if not audience:
-            raise ValueError("an OpenID provider needs an audience: the name under which it knows us")
+            raise ValueError(
+                "an OpenID provider needs an audience, the name under which it knows us: set BELS_OIDC_AUDIENCE"
+            )
         _must_be_safe(issuer)
         self.issuer = issuer.rstrip("/")
         self.audience = audience

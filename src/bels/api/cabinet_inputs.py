@@ -168,6 +168,16 @@ class AdmitMemberInput:
     reason: str = strawberry.field(description=REASON)
 
 
+@strawberry.input(description="A person that has no login yet, let in at the office.")
+class AddConsumerInput:
+    """A person that has no login yet."""
+
+    account: str = strawberry.field(description=ACCOUNT)
+    login: str = strawberry.field(description='An e-mail, a mobile phone or a name, for example "ivanova@example.ru".')
+    document: DocumentInput = strawberry.field(description="Who it is, or whose the flat is.")
+    reason: str = strawberry.field(description=REASON)
+
+
 @strawberry.input(description="A person cut off from an account at the office.")
 class RemoveMemberInput:
     """A person cut off from an account."""

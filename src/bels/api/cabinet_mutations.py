@@ -21,6 +21,7 @@ from bels.api.cabinets import (
     AccountLinked,
     AccountUnlinked,
     CabinetClosed,
+    ConsumerAdded,
     IdentityRefused,
     LinkMade,
     PasswordReset,
@@ -74,6 +75,10 @@ UnlinkAccountResult = Annotated[
 ResetPasswordResult = Annotated[
     PasswordReset | IdentityRefused,
     strawberry.union("ResetPasswordResult", description="What became of a forgotten password."),
+]
+AddConsumerResult = Annotated[
+    ConsumerAdded | IdentityRefused,
+    strawberry.union("AddConsumerResult", description="What became of a consumer that the office makes."),
 ]
 CloseCabinetResult = Annotated[
     CabinetClosed | IdentityRefused,
@@ -234,6 +239,34 @@ class CabinetMutation:
             request_id=context.request_id,
         )
         return IdentityRefused.of(member) if isinstance(member, Refused) else AccountLinked.of(member)
+
+    @strawberry.mutation(
+        description="Make a consumer of whoever has no bill yet, by a document shown at the office (operator)."
+    )
+    async def add_consumer(self, info: Info, input: inputs.AddConsumerInput) -> AddConsumerResult:
+        """Add a consumer."""
+        context = info.context
+        context.see(input.account)
+        with _later():
+            added = await cabinets.add_consumer(
+                desk_of(info),
+                input.account,
+                input.login,
+                document_of(input.document),
+                input.reason.strip(),
+                by=context.caller.subject,
+                request_id=context.request_id,
+            )
+        if isinstance(added, Refused):
+            return IdentityRefused.of(added)
+        member = added.member
+        return ConsumerAdded(
+            account_number=member.account,
+            person=strawberry.ID(member.person),
+            password=added.password,
+            since=member.since,
+            from_period=member.period or None,
+        )
 
     @strawberry.mutation(description="Cut a person off from an account, with the cards and links for it (operator).")
     async def remove_member(self, info: Info, input: inputs.RemoveMemberInput) -> UnlinkAccountResult:

@@ -12,7 +12,7 @@ import bels.api.records  # noqa: F401  # CallerKind is described there
 from bels.access import cabinets, logins, sessions
 from bels.access.callers import EVERYTHING, PEOPLE, Caller, Kind
 from bels.access.desk import Desk
-from bels.access.people import find_person, login_text
+from bels.access.people import find_person, login_text, login_texts
 from bels.access.rights import WORDS
 from bels.access.tenures import find_tenure
 from bels.access.words import AccessReason, Refused
@@ -134,6 +134,19 @@ class AccountUnlinked:
 
     account_number: str = strawberry.field(description="The account.")
     person: strawberry.ID = strawberry.field(description="The person.")
+
+
+@strawberry.type(description="A consumer that the office made, with an account to see.")
+class ConsumerAdded:
+    """A consumer that the office made."""
+
+    account_number: str = strawberry.field(description="The account.")
+    person: strawberry.ID = strawberry.field(description="The person.")
+    password: str = strawberry.field(
+        description="Its password, told this once; it must be changed at the first log-in."
+    )
+    since: datetime = strawberry.field(description="Since when.")
+    from_period: Period | None = strawberry.field(description="The first period it sees; null: all.")
 
 
 @strawberry.type(description="A password that was reset, with all sessions and card bindings of the person.")
@@ -267,6 +280,7 @@ class CabinetMember:
     """A person that sees an account."""
 
     person: strawberry.ID = strawberry.field(description="The person, without a name.")
+    login: str | None = strawberry.field(description="What the person logs in by, to tell it from the others.")
     since: datetime = strawberry.field(description="Since when.")
     from_period: Period | None = strawberry.field(description="The first period it sees; null: all.")
 
@@ -310,12 +324,19 @@ class CabinetQuery:
                 return None
             tenure = await find_tenure(db, account)
             members = await cabinets.members_of(db, account)
+            vault = info.context.app.door.vault
+            logins_of = await login_texts(db, vault, [each.person for each in members])
         return Cabinet(
             account_number=account,
             tenure=tenure.number,
             since=tenure.since,
             members=[
-                CabinetMember(person=strawberry.ID(each.person), since=each.since, from_period=each.period or None)
+                CabinetMember(
+                    person=strawberry.ID(each.person),
+                    login=logins_of.get(each.person),
+                    since=each.since,
+                    from_period=each.period or None,
+                )
                 for each in members
             ],
         )

@@ -15,7 +15,7 @@ from starlette.requests import HTTPConnection
 from strawberry.types.graphql import OperationType
 
 from bels.access.access_log import record_read
-from bels.access.callers import LOCAL_CALLERS, STAFF, Caller, Kind, Sight
+from bels.access.callers import LOCAL_CALLERS, STAFF, Caller, Kind, Right, Sight
 from bels.access.door import Door
 from bels.access.doorkeeper import Unauthenticated
 from bels.access.oidc import ProviderFailed
@@ -165,6 +165,10 @@ class Context(RequestContext[Supplier]):
         if self.caller.kind is Kind.ANONYMOUS:
             raise RefusedError(
                 401, "UNAUTHENTICATED", f"Sign in to ask for {refused}.", [("www-authenticate", "Bearer")]
+            )
+        if self.caller.rights == Right.ANONYMOUS | Right.PASSWORD:
+            raise RefusedError(
+                403, "FORBIDDEN", "Change the password first, by changePassword: until then nothing else is open."
             )
         kind = self.caller.kind.value.lower()
         raise RefusedError(403, "FORBIDDEN", f"This {kind} may not ask for {refused}.")

@@ -50,7 +50,9 @@ class AccessRecord:
     subject: str = strawberry.field(description="Who, without a name: u-...")
     kind: Kind = strawberry.field(description="What it is to us.")
     request_id: str = strawberry.field(description="The request, as in the logs.")
-    fields: list[str] = strawberry.field(description="The root fields it asked for.")
+    fields: list[str] = strawberry.field(
+        description="The root fields it asked for, and what it was shown of personal data."
+    )
     accounts: list[str] = strawberry.field(description="The accounts it looked at.")
 
     @classmethod
@@ -112,13 +114,13 @@ class RecordQuery:
             rows = await access_log.page(db, before, page.limit, account=account, subject=subject)
         return connect(rows, page, node=AccessRecord.of, key=lambda row: (row.read,))
 
-    @strawberry.field(description="What was done to credentials, cabinets and keys, oldest first.")
+    @strawberry.field(description="What was done to credentials, cabinets and keys, newest first.")
     async def identity_acts(
         self, info: Info, first: First = None, after: After = None, account: OfAccount = None, subject: OfSubject = None
     ) -> Connection[IdentityAct]:
         """List acts."""
         page = read_page(first=first, after=after, kinds=(int,))
-        since = int(str(page.after[0])) if page.after is not None else 0
+        before = int(str(page.after[0])) if page.after is not None else None
         async with info.context.app.pool.acquire() as db:
-            rows = await acts.page(db, since, page.limit, account=account, subject=subject)
+            rows = await acts.page(db, before, page.limit, account=account, subject=subject)
         return connect(rows, page, node=IdentityAct.of, key=lambda row: (row.act,))
