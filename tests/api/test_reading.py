@@ -104,3 +104,10 @@ async def test_whoever_needs_no_turn_is_read_at_once(monkeypatch: pytest.MonkeyP
         asked = [town.post("/graphql", json={"query": f"{{ a{i}: __typename }}"}) for i in range(20)]
         answers = await asyncio.gather(*asked)
     assert {answer.status_code for answer in answers} == {200}
+
+
+async def test_a_document_that_many_send_at_once_is_read_once() -> None:
+    async with client(GraphQL(Schema(Query, Mutation, Subscription, types=[Street]), context)) as town:
+        asked = [town.post("/graphql", json={"query": "{ __typename # the same for all\n }"}) for _ in range(64)]
+        answers = await asyncio.gather(*asked)
+    assert {answer.status_code for answer in answers} == {200}

@@ -97,7 +97,11 @@ class _Known(graphql.Visitor):
         values = self._known.get(node.name.value)
         if values is None or isinstance(node.value, graphql.ObjectValueNode) or self._chance.random() > self._share:
             return None
-        known = graphql.parse_value(json.dumps(self._chance.choice(values)))
+        value = self._chance.choice(values)
+        if value is None and isinstance(node, graphql.ObjectFieldNode):
+            # A page's `last` is left out beside `first`; an input's field of that name is another thing.
+            return None
+        known = graphql.parse_value(json.dumps(value))
         if isinstance(node.value, graphql.ListValueNode):
             known = graphql.ListValueNode(values=(*node.value.values, known))
         return type(node)(name=node.name, value=known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any
@@ -14,7 +15,7 @@ from strawberry.utils.aio import aclosing
 
 from bels.api.engine.context import RefusedError, RequestContext
 from bels.api.engine.documents import Schema, fault_text
-from bels.api.engine.operations import ERRORS_MAX, Operation, RequestError, check_length
+from bels.api.engine.operations import ERRORS_MAX, Document, Operation, RequestError, check_length
 from bels.api.engine.reading import Readers
 from bels.api.engine.scalars import BadUserInputError
 
@@ -52,6 +53,7 @@ class Answers:
         self._trusted = dict(trusted or {})
         self._trusted_texts = frozenset(self._trusted.values())
         self._readers = Readers()
+        self._reading: dict[str, asyncio.Task[Document]] = {}
 
     async def find(self, asked: Asked, context: RequestContext[Any]) -> Operation:
         """Find the operation that is asked for.
@@ -71,13 +73,36 @@ class Answers:
             raise RefusedError(403, "FORBIDDEN", message, extensions={"reason": "TRUSTED_DOCUMENTS_ONLY"})
         if not text or self.schema.documents.keeps(text):
             return self.schema.find(text, asked.operationName)
-        check_length(text, self.schema.limits)
-        context.meet(text)
-        documents, name = self.schema.documents, asked.operationName
-        if not context.takes_turns():
-            return documents.find(text).operation(name)
-        document = await self._readers.read(context.client_key, lambda: documents.read(text))
-        return documents.keep(text, document).operation(name)
+        return (await self._read(text, context)).operation(asked.operationName)
+
+    async def _read(self, text: str, context: RequestContext[Any]) -> Document:
+        """Read a document that is not kept, once for all who send it at the same time.
+
+        :raises RequestError: it may not run.
+        :raises RefusedError: the client has too many that wait, or no budget for it.
+        """
+        documents = self.schema.documents
+        task = self._reading.get(text)
+        if task is None:
+            check_length(text, self.schema.limits)
+            context.meet(text)
+            if not context.takes_turns():
+                return documents.find(text)
+            client = context.client_key
+            self._readers.check(client)
+
+            async def read() -> Document:
+                return documents.keep(text, await self._readers.read(client, lambda: documents.read(text)))
+
+            task = self._reading[text] = asyncio.create_task(read())
+            task.add_done_callback(lambda done: self._done(text, done))
+        return await asyncio.shield(task)
+
+    def _done(self, text: str, task: asyncio.Task[Document]) -> None:
+        del self._reading[text]
+        if not task.cancelled():
+            # Whoever waited may be gone; what went wrong has then been asked for.
+            task.exception()
 
     def _text_of(self, asked: Asked) -> str | None:
         """Give the text of the document that comes by its id, or by its hash as Apollo's clients send it; None: by neither."""

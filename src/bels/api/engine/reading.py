@@ -41,6 +41,15 @@ class Readers:
         self._line = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, "reading")
 
+    def check(self, client: str) -> None:
+        """Look whether a client may join the line.
+
+        :raises RefusedError: too many wait.
+        """
+        if self._waiting[client] >= WAITING_OF_CLIENT or self._waiting.total() >= WAITING_MAX:
+            message = "Too many new documents wait to be read; try again in a moment, or send documents that were sent before."
+            raise RefusedError(429, "RATE_LIMITED", message, [("retry-after", "1")], {"retryAfter": 1})
+
     async def read(self, client: str, work: Callable[[], Read]) -> Read:
         """Do some reading for a client when its turn has come.
 
@@ -64,9 +73,7 @@ class Readers:
 
     @asynccontextmanager
     async def _place(self, client: str) -> AsyncIterator[None]:
-        if self._waiting[client] >= WAITING_OF_CLIENT or self._waiting.total() >= WAITING_MAX:
-            message = "Too many new documents wait to be read; try again in a moment, or send documents that were sent before."
-            raise RefusedError(429, "RATE_LIMITED", message, [("retry-after", "1")], {"retryAfter": 1})
+        self.check(client)
         self._waiting[client] += 1
         try:
             yield
