@@ -427,6 +427,7 @@ def _actor(kind: Kind, subject: str) -> str:
     return f"{kind.value.lower()}:{subject}"
 
 
+@lru_cache(ADDRESSES_MAX)
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -34,7 +34,8 @@ class RawTexts:
 
     def guarded(self, text: str) -> str:
         """Give a text as it may be kept: sealed where it holds what looks like a phone or an e-mail, or a Russian word."""
-        return self.sealed(text) if holds_contact(text) or _WORD.search(text) else text
+        personal = holds_contact(text) or (not text.isascii() and _WORD.search(text))
+        return self.sealed(text) if personal else text
 
     def sealed(self, text: str) -> str:
         """Seal a text; one that is sealed already stays as it is."""
