@@ -88,6 +88,7 @@ class Context(RequestContext[Supplier]):
     address: str = ""
     seen: set[str] = field(default_factory=set)
     cost: int = 0
+    bucket: Bucket | None = None
 
     @property
     def caller(self) -> Caller:
@@ -196,10 +197,11 @@ class Context(RequestContext[Supplier]):
         limit = LIMITS.get(caller.kind)
         if limit is None:
             return None
-        # What a subscription cost was paid once; its events are free.
-        pages = operation.kind is not OperationType.SUBSCRIPTION
-        actual = actual_cost(operation, data, self.cost) if pages else self.cost
-        bucket = self.app.budgets.refund(self.client_key, self.cost - actual, limit)
+        bucket, actual = self.bucket, self.cost
+        # What a subscription cost was paid once; its events are free. Only what asks for pages may have cost less.
+        if bucket is None or (operation.pages and operation.kind is not OperationType.SUBSCRIPTION):
+            actual = actual_cost(operation, data, self.cost)
+            bucket = self.app.budgets.refund(self.client_key, self.cost - actual, limit)
         return {"cost": cost_told(self.cost, actual, bucket)}
 
     def documents_only(self) -> bool:
@@ -245,10 +247,10 @@ class Context(RequestContext[Supplier]):
         if limit is None:
             return
         try:
-            bucket: Bucket = self.app.budgets.take(self.client_key, points, limit)
+            self.bucket = self.app.budgets.take(self.client_key, points, limit)
         except ExhaustedError as spent:
             raise spent.refusal() from None
-        self.response_headers[:] = headers(limit, bucket)
+        self.response_headers[:] = headers(limit, self.bucket)
 
 
 async def caller_of(door: Door, connection: HTTPConnection, bearer: str | None = None) -> Caller:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 from time import monotonic
 from typing import Any, NamedTuple
@@ -27,10 +27,12 @@ class Limit:
     restore_rate: float
     name: str = "default"
 
-    @property
-    def policy(self) -> str:
-        """Write the value of the header RateLimit-Policy: so many points in so many seconds."""
-        return f'"{self.name}";q={self.points};w={ceil(self.points / self.restore_rate)}'
+    policy: str = field(init=False)
+    """The value of the header RateLimit-Policy: so many points in so many seconds."""
+
+    def __post_init__(self) -> None:
+        policy = f'"{self.name}";q={self.points};w={ceil(self.points / self.restore_rate)}'
+        object.__setattr__(self, "policy", policy)
 
 
 class Bucket(NamedTuple):
