@@ -174,7 +174,6 @@ async def search(db: Db, vault: Vault, kind: ContactKind, text: str, limit: int)
     :raises PersonalDataError: it is no phone or no e-mail.
     :raises MasterKeyError: the master key is another one.
     """
-    wanted = phone_of(text) if kind is ContactKind.PHONE else email_of(text)
     rows = await db.fetch(
         """
         SELECT subject FROM contact JOIN bels_keys.data_key USING (subject)
@@ -182,7 +181,7 @@ async def search(db: Db, vault: Vault, kind: ContactKind, text: str, limit: int)
         ORDER BY subject LIMIT $3
         """,
         kind.value,
-        await _digest(vault, kind, wanted),
+        await _digest_given(vault, kind, text),
         max(0, min(limit, FOUND_MAX)),
     )
     return [row["subject"] for row in rows]
@@ -194,7 +193,6 @@ async def households(db: Db, vault: Vault, kind: ContactKind, text: str, limit: 
     :raises PersonalDataError: it is no phone or no e-mail.
     :raises MasterKeyError: the master key is another one.
     """
-    wanted = phone_of(text) if kind is ContactKind.PHONE else email_of(text)
     rows = await db.fetch(
         """
         SELECT split_part(c.subject, '/', 1) AS account
@@ -205,7 +203,7 @@ async def households(db: Db, vault: Vault, kind: ContactKind, text: str, limit: 
         ORDER BY 1 LIMIT $3
         """,
         kind.value,
-        await _digest(vault, kind, wanted),
+        await _digest_given(vault, kind, text),
         max(0, min(limit, FOUND_MAX)),
     )
     return [row["account"] for row in rows]
@@ -336,6 +334,11 @@ def masked(name: str) -> str:
         return ""
     parts = [f"{surname[0].upper()}***", *others[:1], *(f"{word[0].upper()}." for word in others[1:2])]
     return " ".join(parts)
+
+
+async def _digest_given(vault: Vault, kind: ContactKind, text: str) -> bytes:
+    """Digest a phone or e-mail as somebody typed it."""
+    return await _digest(vault, kind, phone_of(text) if kind is ContactKind.PHONE else email_of(text))
 
 
 async def _digest(vault: Vault, kind: ContactKind, text: str) -> bytes:
