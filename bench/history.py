@@ -19,7 +19,7 @@ from bels.closing import closing
 from bels.domain.commands import Command, InstallMeter, OpenAccount, ReceivePayment, SubmitReading
 from bels.domain.periods import first_day, over_at, shift
 from bels.domain.terms import Channel, Locality, MeterModel, Period, Register, Stove
-from bels.intake import Message, Outcome, Status
+from bels.messages import Message, Outcome, Status
 from bels.projections import ledger
 from bels.publishing import publish_demonstration
 from bels.settings import Settings

@@ -6,7 +6,7 @@ import sys
 from bels.app import opened
 from bels.domain.commands import InstallMeter, OpenAccount
 from bels.domain.terms import Channel, Locality, MeterModel, Register, Stove
-from bels.intake import Message
+from bels.messages import Message
 from bels.settings import Settings
 from bench.traffic import Household
 

@@ -16,6 +16,7 @@ from bels.embedded import embedded
 from bels.intake import Intake
 from bels.journal.journal import install
 from bels.projections.project import install_views
+from bels.reception.store import install_reception
 from tests.rules import DEFAULT_RULEBOOK
 
 settings.register_profile(
@@ -58,6 +59,7 @@ def template(postgres: str) -> str:
         await install(db)
         await install_access(db)
         await install_views(db)
+        await install_reception(db)
         await db.close()
 
     asyncio.run(make())

@@ -13,7 +13,8 @@ from bels.domain.commands import Command, InstallMeter, OpenAccount, SubmitReadi
 from bels.domain.events import ReadingRefused
 from bels.domain.periods import MOSCOW
 from bels.domain.terms import Channel, EntryNumber, Locality, MeterModel, Register, Stove
-from bels.intake import Intake, Message, Outcome
+from bels.intake import Intake
+from bels.messages import Message, Outcome
 from tests.domain.vectors import command_of, opening, steps
 
 TODAY = datetime(2026, 3, 1, tzinfo=UTC)

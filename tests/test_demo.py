@@ -18,7 +18,8 @@ from bels.demo.people import PASSWORD, ROLES, household
 from bels.demo.situations import SITUATIONS
 from bels.demo.town import days, plan
 from bels.domain.terms import Channel, Mode
-from bels.intake import Intake, Message, Outcome, TryLater
+from bels.intake import Intake
+from bels.messages import Message, Outcome, TryLater
 from bels.projections.ledger import trial_balance
 from bels.projections.project import VIEWS
 from bels.settings import Settings

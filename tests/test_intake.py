@@ -41,19 +41,12 @@ from bels.domain.periods import over_at
 from bels.domain.rulebook import Rulebook
 from bels.domain.terms import Channel, EntryNumber, FailureCause, MeterModel, Period, Reason, Register, Role
 from bels.embedded import embedded, ensure_running, postmaster_pid
-from bels.intake import (
-    MESSAGE_ID_LENGTH_MAX,
-    Intake,
-    Message,
-    Outcome,
-    Status,
-    TryLater,
-    outcomes_of,
-)
+from bels.intake import MESSAGE_ID_LENGTH_MAX, Intake
 from bels.journal.entry import Entry
 from bels.journal.journal import find_messages, find_parked, find_receipt, install
 from bels.journal.notify import CHANGES
 from bels.journal.receipts import RECEIPT_ALPHABET
+from bels.messages import Message, Outcome, Status, TryLater, outcomes_of
 from bels.projections import readings
 from bels.projections.project import install_views
 from tests.rules import DEFAULT_RULEBOOK

@@ -26,6 +26,7 @@ from bels.observing.batches import within
 from bels.observing.tracing import Tracing, tracing_to
 from bels.projections.project import install_views
 from bels.publishing import install_rulebook, publish_settlement
+from bels.reception.store import install_reception
 from bels.rulebooks.shipped import PUBLISHED, shipped
 from bels.settings import Settings
 
@@ -82,6 +83,7 @@ async def opened(settings: Settings, rulebook: Rulebook | None = None, clock: Cl
                 await install(db)
                 await install_access(db)
                 stale = await install_views(db)
+                await install_reception(db)
             intake = Intake(pool, rulebook or shipped(PUBLISHED), clock)
             if tracing is not None:
                 intake.work = within(tracing.around, intake.work)

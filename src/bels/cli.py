@@ -35,7 +35,8 @@ from bels.domain.periods import over_at, period
 from bels.domain.terms import Period
 from bels.embedded import EmbeddedPostgresError
 from bels.import_files import ACCOUNT_COLUMNS, READING_COLUMNS, ImportFileError
-from bels.intake import TryLater, utc_now
+from bels.intake import utc_now
+from bels.messages import TryLater
 from bels.observing.logs import set_up_logging
 from bels.progress import progress
 from bels.projections import overview

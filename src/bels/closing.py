@@ -17,7 +17,7 @@ from bels.domain.money import ZERO
 from bels.domain.money_events import PenaltyAccrued
 from bels.domain.periods import after, shift
 from bels.domain.terms import Channel, Mode, Money, Period, Reason
-from bels.intake import Message, Status
+from bels.messages import Message, Status
 from bels.previewing import ClosingPreview, preview_closing
 from bels.progress import Progress
 from bels.projections import overview

@@ -23,8 +23,9 @@ from bels.domain.periods import after, months_between, over_at, period_of, shift
 from bels.domain.rulebook import Rulebook
 from bels.domain.terms import Channel, Locality, Period, Reason, Register, Role, Scheme, Stove
 from bels.import_files import AccountRow, AccountsFile, ReadingRow, ReadingsFile, RowError
-from bels.intake import BATCH_MAX, Message, Outcome, Status, digest
+from bels.intake import BATCH_MAX
 from bels.journal.journal import find_messages
+from bels.messages import Message, Outcome, Status, digest
 from bels.progress import Progress
 from bels.projections import overview
 from bels.projections.overview import OverviewRow

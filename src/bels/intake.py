@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from hashlib import blake2b
 
 import asyncpg
 
@@ -33,9 +32,10 @@ from bels.domain.forecast_estimate import Submission, may_submit
 from bels.domain.money_events import RulebookPublished
 from bels.domain.periods import over_at
 from bels.domain.receive_payment import SUSPENSE_PREFIX, receive_payment
+from bels.domain.repeat_reading import repeated_reading
 from bels.domain.rulebook import Rulebook
-from bels.domain.terms import AccountNumber, Channel, Purpose, Reason, Word
-from bels.journal.codec import check_texts, decode_events, encode_events
+from bels.domain.terms import AccountNumber, Channel, EntryNumber, Purpose, Reason
+from bels.journal.codec import check_texts, encode_events
 from bels.journal.entry import Entry
 from bels.journal.faults import CONFLICT, UNAVAILABLE
 from bels.journal.journal import (
@@ -52,6 +52,7 @@ from bels.journal.journal import (
 from bels.journal.notify import notified
 from bels.journal.receipts import new_receipts
 from bels.journal.write import Db, run
+from bels.messages import Message, Outcome, Status, TryLater, again, digest, repeat_of, repeats_of
 from bels.projections.change import Change
 from bels.projections.project import told, touched
 
@@ -76,54 +77,6 @@ MESSAGE_ID_LENGTH_MAX = 200
 ACCOUNT_LENGTH_MAX = 40
 ACTOR_LENGTH_MAX = 200
 RAW_LENGTH_MAX = 65_536
-
-
-class Status(Word):
-    """What became of a message. A refusal is an answer too; PARKED waits for an operator."""
-
-    ACCEPTED = "ACCEPTED"
-    HELD = "HELD"
-    REFUSED = "REFUSED"
-    PARKED = "PARKED"
-
-
-class TryLater(Exception):
-    """Nothing was stored: the database cannot be reached, or too much waits. Send the same message again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A command as it came: on which channel, under which id, from whom, about which account, in which words.
-
-    (channel, message_id) names the message for ever; ``raw`` is its content: the same id with another content is refused
-    MESSAGE_ID_REUSED. ``command`` is a ``ReadingRefused`` where the channel could not read a command in it.
-    ``request_id`` is the request that brought it, for whoever looks into the logs.
-    """
-
-    channel: Channel
-    message_id: str
-    actor: str
-    account: str
-    command: Command | ReadingRefused
-    raw: str
-    request_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The answer to one message: a durable receipt and the events it led to, the answering one first.
-
-    ``version`` is the entry of the first event in the account's journal, None where nothing was written there (an unknown
-    account). ``repeated`` says that the message had come before: receipt and events are those of the first time.
-    """
-
-    receipt: str
-    status: Status
-    account: str
-    events: tuple[Event, ...]
-    version: int | None
-    recorded_at: datetime
-    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +113,7 @@ class _Batch:
     recorded: list[Recorded] = field(default_factory=list)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     first: dict[tuple[Channel, str], tuple[bytes, Outcome]] = field(default_factory=dict)
+    same: dict[int, tuple[Message, EntryNumber]] = field(default_factory=dict)
 
 
 class Intake:
@@ -395,7 +349,7 @@ class Intake:
             known = {_plain(n): a.version for n, a in accounts.items()}
             known[RULEBOOK] = min(known.get(RULEBOOK, self._rulebook_version), self._rulebook_version)
             repeated, grown = await is_known(db, names, known)
-            repeats = await _repeats(db, await find_messages(db, names)) if repeated else {}
+            repeats = await repeats_of(db, await find_messages(db, names)) if repeated else {}
             if grown:
                 await self._heed_publications(db)
                 await _catch_up(db, accounts)
@@ -404,11 +358,13 @@ class Intake:
             for i, (message, (_, message_id)) in enumerate(zip(messages, names, strict=True)):
                 name = (message.channel, message_id)
                 if name in repeats:
-                    batch.outcomes[i] = _again(message, *repeats[name])
+                    batch.outcomes[i] = again(message, *repeats[name])
                 elif name in batch.first:
-                    batch.outcomes[i] = _again(message, *batch.first[name])
+                    batch.outcomes[i] = again(message, *batch.first[name])
                 else:
                     self._decide(batch, i, message, recorded_at)
+            if batch.same:
+                await self._repeat(db, batch, recorded_at)
             if batch.recorded:
                 await self._write(db, batch)
         for number in batch.entries:
@@ -426,6 +382,11 @@ class Intake:
                 events: tuple[Event, ...] = (message.command,)
             elif isinstance(message.command, SubmitReading) and message.command.received_at > recorded_at:
                 events = (_from_the_future(message.command),)
+            elif isinstance(message.command, SubmitReading) and (
+                same := repeated_reading(account, message.command, batch.rulebook)
+            ):
+                batch.same[i] = message, same
+                return
             else:
                 events = decide(account, message.command, batch.rulebook)
             after = replay(account, events)
@@ -447,6 +408,21 @@ class Intake:
             batch.accounts[message.account] = after
             if isinstance(message.command, PublishRulebook) and isinstance(events[0], RulebookPublished):
                 batch.rulebook = events[0].book
+
+    async def _repeat(self, db: Db, batch: _Batch, recorded_at: datetime) -> None:
+        """Answer readings that only repeat one with that one: their messages are kept, and lead to no entry."""
+        wanted: dict[str, int] = {}
+        for message, same in batch.same.values():
+            wanted[message.account] = min(wanted.get(message.account, same - 1), same - 1)
+        entries = {(e.account, e.version): e for e in await read(db, wanted)}
+        entries |= {(e.account, e.version): e for own in batch.entries.values() for e in own}
+        for i, (message, same) in batch.same.items():
+            entry = entries[AccountNumber(message.account), same]
+            # It points to the reading, and from there to no entry of its own.
+            self._record(batch, i, message, (), same, Status.ACCEPTED, recorded_at)
+            outcome = repeat_of(entry)
+            batch.outcomes[i] = outcome
+            batch.first[message.channel, _name(message.message_id)] = digest(message.raw), outcome
 
     def _record(
         self,
@@ -510,11 +486,6 @@ class Intake:
             self._remembered.pop(message.account, None)
 
 
-def digest(raw: str) -> bytes:
-    """Digest the content of a message: what makes two messages under one id the same."""
-    return blake2b(raw.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-
-
 def _plain(text: str) -> str:
     # PostgreSQL's text knows neither NUL nor lone surrogates; what is stored shows them escaped.
     if "\x00" not in text and text.isascii():
@@ -558,42 +529,3 @@ def _status_of(event: Event) -> Status:
 async def _catch_up(db: Db, accounts: dict[str, Account]) -> None:
     for number, events in await read_events(db, {_plain(n): account.version for n, account in accounts.items()}):
         accounts[number] = replay(accounts[number], events)
-
-
-async def _repeats(db: Db, before: Sequence[Recorded]) -> dict[tuple[Channel, str], tuple[bytes, Outcome]]:
-    outcomes = await outcomes_of(db, before)
-    return {(r.channel, r.message_id): (r.content, outcome) for r, outcome in zip(before, outcomes, strict=True)}
-
-
-async def outcomes_of(db: Db, recorded: Sequence[Recorded]) -> list[Outcome]:
-    """Give the first outcomes of messages again, from the journal."""
-    wanted: dict[str, int] = {}
-    for r in recorded:
-        if r.first_version is not None:
-            wanted[r.account] = min(wanted.get(r.account, r.first_version - 1), r.first_version - 1)
-    entries = {(e.account, e.version): e.event for e in await read(db, wanted)} if wanted else {}
-    outcomes = []
-    for r in recorded:
-        if r.first_version is not None and r.last_version is not None:
-            versions = range(r.first_version, r.last_version + 1)
-            events = tuple(entries[AccountNumber(r.account), v] for v in versions)
-        else:
-            events = decode_events(r.answer) if r.answer is not None else ()
-        outcomes.append(
-            Outcome(r.receipt, Status(r.status), r.account, events, r.first_version, r.recorded_at, repeated=True)
-        )
-    return outcomes
-
-
-def _again(message: Message, content: bytes, outcome: Outcome) -> Outcome:
-    if content == digest(message.raw):
-        return replace(outcome, repeated=True)
-    if isinstance(message.command, SubmitReading | ReadingRefused):
-        reused: Event = ReadingRefused(
-            Reason.MESSAGE_ID_REUSED, message.command.received_at, message.command.values, detail=outcome.receipt
-        )
-    else:
-        reused = CommandRefused(
-            type(message.command).__name__, Reason.MESSAGE_ID_REUSED, outcome.recorded_at, outcome.receipt
-        )
-    return Outcome(outcome.receipt, Status.REFUSED, message.account, (reused,), None, outcome.recorded_at)

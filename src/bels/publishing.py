@@ -15,8 +15,9 @@ from bels.domain.periods import first_day, shift
 from bels.domain.publish_rulebook import first_change
 from bels.domain.rulebook import Retroaction, Rulebook
 from bels.domain.terms import Channel, Money, Period, Settlement
-from bels.intake import Intake, Message, Outcome, digest
+from bels.intake import Intake
 from bels.journal.journal import RULEBOOK
+from bels.messages import Message, Outcome, digest
 from bels.projections import usage
 from bels.rulebooks.shipped import DEMONSTRATION, PUBLISHED, shipped
 from bels.rulebooks.writing import write_rulebook

@@ -38,8 +38,8 @@ from bels.app import AppError, Bels
 from bels.channels.sms import sms_routes
 from bels.domain.rulebook import Requisites
 from bels.domain.terms import Channel, EntryNumber, HoldReason, Period, ReadingStatus, Reason, Register
-from bels.intake import Outcome, digest, outcomes_of
 from bels.journal.journal import find_repeated_sms
+from bels.messages import Outcome, digest, outcomes_of
 from bels.observing.batches import within
 from bels.observing.health import Readiness, health_routes
 from bels.observing.metrics import Metrics, metrics_route, root_fields

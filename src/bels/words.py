@@ -23,7 +23,7 @@ from bels.domain.events import (
 )
 from bels.domain.periods import DEADLINE_DAY, moscow_date
 from bels.domain.terms import EntryNumber, HoldReason, Kwh, Period, ReadingStatus, Reason, Register
-from bels.intake import Outcome, Status
+from bels.messages import Outcome, Status
 from bels.projections.words import MONTHS
 
 SMS_PART_LENGTH = 67
@@ -139,6 +139,8 @@ _REFUSALS: dict[Reason, str] = {
     Reason.MESSAGE_ID_REUSED: "Под этим номером уже было другое сообщение",
     Reason.BAD_MESSAGE_ID: "У сообщения нет верного идентификатора",
     Reason.RECEIVED_IN_FUTURE: "Время получения ещё не наступило",
+    Reason.UNCONFIRMED_SENDER: "Не подтверждено, что вы можете менять показания л/с {account}",
+    Reason.TOO_MANY_MESSAGES: "Не принято: слишком много попыток за день",
 }
 
 _HINTS: dict[Reason, str] = {
@@ -197,12 +199,15 @@ _HINTS: dict[Reason, str] = {
     Reason.MESSAGE_ID_REUSED: "Прежнее сообщение принято; новому нужен свой номер",
     Reason.BAD_MESSAGE_ID: "Идентификатор: от 1 до 200 знаков, для каждого сообщения свой",
     Reason.RECEIVED_IN_FUTURE: "Проверьте часы отправителя",
+    Reason.UNCONFIRMED_SENDER: "Возьмите код в личном кабинете и отправьте: КОД и 8 знаков, или звоните {hotline}",
+    Reason.TOO_MANY_MESSAGES: "Отправьте завтра или звоните {hotline}",
 }
 
 _HOLDS: dict[HoldReason, str] = {
     HoldReason.LESS_THAN_PREVIOUS: "меньше прежнего",
     HoldReason.IMPLAUSIBLE: "расход очень велик",
     HoldReason.MORE_THAN_NEXT: "больше более позднего показания",
+    HoldReason.UNCONFIRMED_SENDER: "отправитель не подтверждён",
 }
 
 
@@ -300,6 +305,8 @@ def state(receipt: str, found: ReceiptState | None) -> Words:
             return Words(f"{name}: показание принято", f"Войдёт в счёт{period}")
         case ReadingStatus.HELD:
             why = f", {hold(found.reason)}" if isinstance(found.reason, HoldReason) else ""
+            if found.reason is HoldReason.UNCONFIRMED_SENDER:
+                return Words(f"{name}: на проверке{why}", _CONFIRM_BY_CODE)
             if found.reason is HoldReason.IMPLAUSIBLE:
                 return Words(f"{name}: на проверке{why}", f"Если верно, ответьте ДА {found.receipt}")
             return Words(f"{name}: на проверке{why}", f"Решит оператор. {again}")
@@ -344,6 +351,7 @@ def month(period: Period, seen_at: datetime | None = None) -> str:
     return name if seen_at is not None and moscow_date(seen_at).year == year else f"{name} {year}"
 
 
+_CONFIRM_BY_CODE = "Код – в личном кабинете, отправьте: КОД и 8 знаков"
 _ANOTHER_COUNTS = "Но за {} действует другое показание, в счёт войдёт оно"
 
 _WITH_FACTS = {
@@ -389,6 +397,8 @@ def _held(outcome: Outcome, event: ReadingHeld, *, linked: bool) -> Words:
             return Words(f"{name}: {what} {hold(event.reason)}{previous}. Проверит оператор", again)
         case HoldReason.MORE_THAN_NEXT:
             return Words(f"{name}: {echo(event.values)} {hold(event.reason)}. Проверит оператор", again)
+        case HoldReason.UNCONFIRMED_SENDER:
+            return Words(f"{name}: {echo(event.values)}. Подтвердите по ссылке или кодом", _CONFIRM_BY_CODE)
 
 
 def echo(values: Kwh) -> str:

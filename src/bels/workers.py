@@ -19,8 +19,9 @@ import uvloop
 
 from bels.app import AppError, Bels
 from bels.domain.rulebook import Rulebook
-from bels.intake import Intake, Message, Outcome, TryLater
+from bels.intake import Intake
 from bels.journal.write import SESSION
+from bels.messages import Message, Outcome, TryLater
 
 TASKS_ALONE = 2
 """Pieces of work under way in one process: while PostgreSQL writes one, the next is decided."""

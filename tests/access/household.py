@@ -24,7 +24,8 @@ from bels.access.vault import Vault
 from bels.domain.commands import ClosePeriod, LinkChannel, SubmitReading
 from bels.domain.periods import MOSCOW
 from bels.domain.terms import Channel, Period
-from bels.intake import Intake, Outcome, Status
+from bels.intake import Intake
+from bels.messages import Outcome, Status
 from tests.domain.vectors import rulebook_of, vectors
 from tests.supplier import feed, message
 

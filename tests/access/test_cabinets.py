@@ -42,8 +42,8 @@ from bels.access.words import WORDS, AccessReason, Refused
 from bels.domain.events import ChannelUnlinked
 from bels.domain.periods import MOSCOW
 from bels.domain.terms import Channel, Period, Reason
-from bels.intake import TryLater
 from bels.journal.journal import read
+from bels.messages import TryLater
 from bels.projections import bills
 from tests.access.household import (
     ACCOUNT,

@@ -34,7 +34,8 @@ from bels.api.schema import SCHEMA
 from bels.domain.commands import SubmitReading
 from bels.domain.events import ReadingAccepted, ReadingHeld, ReadingRefused
 from bels.domain.terms import Word
-from bels.intake import Intake, Message, Outcome, TryLater
+from bels.intake import Intake
+from bels.messages import Message, Outcome, TryLater
 from bench import traffic
 from tests.api.writer import documents
 from tests.domain.vectors import vectors

@@ -18,7 +18,7 @@ from bels.domain.decide import decide
 from bels.domain.events import CommandRefused, Event, ReadingHeld, ReadingRefused
 from bels.domain.periods import MOSCOW
 from bels.domain.terms import EntryNumber, Locality, MeterModel, Period, Reason, Register, Stove
-from bels.intake import Message, Outcome, Status
+from bels.messages import Message, Outcome, Status
 from bels.words import ReceiptState
 from tests.rules import DEFAULT_RULEBOOK
 

@@ -17,7 +17,7 @@ from bels.channels.sms import PATH, decoded, normalised, sms_routes
 from bels.domain.commands import ConfirmReading, SubmitReading
 from bels.domain.events import ReadingAccepted, ReadingConfirmed, ReadingHeld, ReadingRefused
 from bels.domain.terms import Channel, Reason, Role
-from bels.intake import Message, Outcome, Status, TryLater
+from bels.messages import Message, Outcome, Status, TryLater
 from bels.words import TRY_LATER
 from tests.channels.household import Town, digest, moscow
 

@@ -29,7 +29,7 @@ from bels.domain.decide import decide
 from bels.domain.events import ReadingAccepted, ReadingHeld, ReadingRefused
 from bels.domain.read_value import read_value
 from bels.domain.terms import Reason, Register
-from bels.intake import Outcome, Status
+from bels.messages import Outcome, Status
 from bels.words import answer, example
 from tests.channels.household import MATRIX, TWO_ZONES, Town
 from tests.domain.vectors import vectors

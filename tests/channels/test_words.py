@@ -33,7 +33,7 @@ from bels.domain.terms import (
     Role,
     Stove,
 )
-from bels.intake import Outcome, Status
+from bels.messages import Outcome, Status
 from bels.words import (
     SMS_LENGTH_MAX,
     TRY_LATER,

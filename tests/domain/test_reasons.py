@@ -331,6 +331,8 @@ ELSEWHERE = {
     Reason.MESSAGE_ID_REUSED,
     Reason.BAD_MESSAGE_ID,
     Reason.RECEIVED_IN_FUTURE,
+    Reason.UNCONFIRMED_SENDER,  # tests/domain/test_speak_for.py
+    Reason.TOO_MANY_MESSAGES,
 }
 
 

@@ -11,11 +11,12 @@ from eventsourcing.persistence import StoredEvent
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
 
 from bels.domain.account import nobody, replay
-from bels.intake import Intake, Message
+from bels.intake import Intake
 from bels.journal.codec import MAPPER
 from bels.journal.entry import Entry
 from bels.journal.journal import accounts, appended, find_parked, install, next_accounts, read, read_page
 from bels.journal.write import run
+from bels.messages import Message
 from bels.projections import overview, usage
 from bels.projections.project import install_views, retell, views_are_told
 from tests.domain.vectors import vectors

@@ -10,7 +10,8 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from bels.intake import Intake, Message, Outcome, TryLater
+from bels.intake import Intake
+from bels.messages import Message, Outcome, TryLater
 from bels.observing.batches import within
 from bels.observing.metrics import CODES_MAX, SERIES_MAX, Metrics, metrics_route
 from tests.supplier import open_household, reading

@@ -19,8 +19,8 @@ from bels.access.raw_texts import RawTexts
 from bels.access.vault import Vault
 from bels.domain.events import ReadingAccepted, ReadingConfirmed, ReadingHeld, ReadingRefused
 from bels.domain.terms import HoldReason, Reason, Register
-from bels.intake import Outcome, Status, outcomes_of
 from bels.journal.journal import find_receipt
+from bels.messages import Outcome, Status, outcomes_of
 from bels.words import TRY_LATER, answer, in_sms
 from tests.conftest import database_of, new_supplier
 from tests.peers.kannel import Kannel, kannel, need_kannel

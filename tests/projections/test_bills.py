@@ -16,8 +16,9 @@ from bels.domain.commands import PublishRulebook
 from bels.domain.money_events import RulebookPublished
 from bels.domain.rulebook import Rulebook
 from bels.domain.terms import Channel, Period, Settlement
-from bels.intake import Intake, Message
+from bels.intake import Intake
 from bels.journal.journal import RULEBOOK
+from bels.messages import Message
 from bels.projections import bills
 from bels.projections.bills import Bill
 from tests.calculator import check

@@ -47,8 +47,9 @@ from bels.domain.terms import (
     RecalculationReason,
     Stove,
 )
-from bels.intake import Intake, Message, Outcome, Status, outcomes_of
+from bels.intake import Intake
 from bels.journal.journal import RULEBOOK, accounts, find_receipt, read
+from bels.messages import Message, Outcome, Status, outcomes_of
 from bels.projections import ledger, usage
 from bels.projections.project import retell
 from bels.publishing import effect_of, publish, retroactive

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from bels.domain.commands import MovePaymentOut, ReceivePayment, ReversePayment
 from bels.domain.terms import AccountNumber, EntryNumber, Settlement
-from bels.intake import Intake, Message, Outcome
+from bels.intake import Intake
 from bels.journal.journal import accounts, read
 from bels.journal.write import run
+from bels.messages import Message, Outcome
 from bels.projections.project import VIEWS, changes_of, retell, told, touched
 from tests.domain.lives import Life, live, lives
 from tests.domain.vectors import settlement_of, vectors

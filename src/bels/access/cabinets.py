@@ -37,10 +37,10 @@ from bels.domain.commands import UnlinkChannel
 from bels.domain.events import ChannelLinked, ChannelUnlinked
 from bels.domain.periods import moscow_date
 from bels.domain.terms import Channel, Period, Reason
-from bels.intake import Message, Status
 from bels.journal.entry import Entry
 from bels.journal.journal import read
 from bels.journal.write import Db
+from bels.messages import Message, Status
 
 MEMBERS_MAX = 20
 """People of an account."""

@@ -173,3 +173,11 @@ CREATE INDEX IF NOT EXISTS access_log_subject_idx ON access_log (subject, read);
 CREATE INDEX IF NOT EXISTS access_log_accounts_idx ON access_log USING gin (accounts);
 CREATE OR REPLACE TRIGGER access_log_is_only_added_to BEFORE UPDATE OR DELETE OR TRUNCATE ON access_log
     EXECUTE FUNCTION bels_nothing_changes();
+
+-- How many messages a sender, or a stranger for an account, has brought on a day: by keyed digests.
+CREATE TABLE IF NOT EXISTS spent (
+    key      bytea NOT NULL,
+    day      date  NOT NULL,
+    attempts int   NOT NULL,
+    PRIMARY KEY (key, day)
+);

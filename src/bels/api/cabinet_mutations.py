@@ -34,7 +34,7 @@ from bels.api.context import Info
 from bels.api.engine.scalars import BadUserInputError
 from bels.api.messages import TryLaterError
 from bels.domain.terms import Role
-from bels.intake import TryLater
+from bels.messages import TryLater
 from bels.projections import overview
 
 DAY_S = 86_400

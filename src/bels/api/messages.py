@@ -11,8 +11,8 @@ from bels.api.engine.scalars import BadUserInputError
 from bels.domain.commands import Command
 from bels.domain.read_value import holds_contact, quoted_number
 from bels.domain.receive_payment import is_suspense
-from bels.intake import Message, Outcome, TryLater
 from bels.journal.journal import RULEBOOK
+from bels.messages import Message, Outcome, TryLater
 
 KEY_LENGTH_MAX = 200
 

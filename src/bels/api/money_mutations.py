@@ -32,8 +32,8 @@ from bels.domain import commands, events, money_events
 from bels.domain.account import Situation
 from bels.domain.commands import Command
 from bels.domain.terms import AccountNumber, EntryNumber, Reason, Role
-from bels.intake import Message, Outcome, TryLater, digest, outcomes_of
 from bels.journal.journal import RULEBOOK, find_messages
+from bels.messages import Message, Outcome, TryLater, digest, outcomes_of
 from bels.projections.ledger import PaymentRow
 from bels.publishing import publication
 from bels.rulebooks.reading import RulebookFileError, read_rulebook

@@ -37,7 +37,7 @@ from bels.api.receipts import find_receipt
 from bels.domain import commands
 from bels.domain.commands import Command, SubmitReading
 from bels.domain.terms import EntryNumber, Reason, Role
-from bels.intake import Message, TryLater
+from bels.messages import Message, TryLater
 
 ROWS_MAX = 500
 VALUES_MAX = 10

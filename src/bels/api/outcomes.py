@@ -21,8 +21,9 @@ from bels.api.objects import (
 from bels.api.sums import ChargeLine, charges
 from bels.domain import events, terms
 from bels.domain.terms import Period
-from bels.intake import Outcome, Preview
+from bels.intake import Preview
 from bels.journal.entry import Entry
+from bels.messages import Outcome
 from bels.projections.audit import tell
 from bels.words import refusal
 
@@ -185,6 +186,7 @@ HOLD_TEXTS = {
     terms.HoldReason.LESS_THAN_PREVIOUS: "Не учтено: значение меньше прежнего. Решит оператор.",
     terms.HoldReason.IMPLAUSIBLE: "Не учтено: расход очень велик. Если показание верно, подтвердите его.",
     terms.HoldReason.MORE_THAN_NEXT: "Не учтено: значение больше более позднего. Решит оператор.",
+    terms.HoldReason.UNCONFIRMED_SENDER: "Не учтено: не подтверждено, что отправитель может менять показания этого счёта.",
 }
 
 PARKED = "Сообщение сохранено и отложено для оператора: обработать его автоматически не удалось."

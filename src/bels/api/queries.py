@@ -39,8 +39,8 @@ from bels.api.records import RecordQuery
 from bels.domain.commands import SubmitReading
 from bels.domain.periods import period
 from bels.domain.terms import Period, Reason, Role
-from bels.intake import TryLater
 from bels.journal.journal import find_parked
+from bels.messages import TryLater
 from bels.projections import audit, ledger, overview, readings, usage
 
 NODES_MAX = 100

@@ -37,7 +37,7 @@ from bels.domain.commands import ConfirmReading, SubmitReading
 from bels.domain.events import ReadingRefused
 from bels.domain.read_value import holds_contact, quoted
 from bels.domain.terms import Channel, Reason, Register, Role
-from bels.intake import Message, Outcome, TryLater
+from bels.messages import Message, Outcome, TryLater
 from bels.words import TRY_LATER, ReceiptState, answer, in_sms, state
 
 PATH = "/channels/sms"

@@ -32,8 +32,9 @@ from bels.domain.commands import (
 from bels.domain.money import to_kopecks
 from bels.domain.money_events import PaymentMovedOut
 from bels.domain.terms import Channel, EntryNumber
-from bels.intake import Intake, Message, Outcome, Status
+from bels.intake import Intake
 from bels.journal.journal import find_messages
+from bels.messages import Message, Outcome, Status
 from bels.progress import progress
 from bels.projections import overview
 from bels.publishing import publish_demonstration

@@ -21,6 +21,7 @@ from bels.domain.events import Event, ReadingAccepted, ReadingHeld, ReadingRefus
 from bels.domain.periods import months_between, moscow_date, period_of
 from bels.domain.read_value import quoted, quoted_number, read_value
 from bels.domain.rulebook import Rulebook, Settings
+from bels.domain.speak_for import must_be_confirmed
 from bels.domain.terms import EntryNumber, HoldReason, Kwh, Period, ReadingKind, ReadingStatus, Reason, Register, Role
 
 _ACCOUNT = pattern(r"[0-9]{7}")
@@ -186,6 +187,8 @@ def _weigh(
             hold = HoldReason.IMPLAUSIBLE
     else:
         limit = 0
+    if hold is None and must_be_confirmed(account, command.claim, meter, period, values):
+        hold = HoldReason.UNCONFIRMED_SENDER
     if hold is None:
         accepted = ReadingAccepted(
             meter.entry, period, command.received_at, command.taken_at, values, base.entry, used, command.role

@@ -169,10 +169,23 @@ class RestoreMeter:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """Кто говорит: a phone, a chat, an e-mail by its keyed digest, or "" for a page without login, on its channel.
+
+    A claim is all there is until the sender is linked to the account; ``proven`` says that the channel vouches for the
+    address (a letter whose sender nobody vouches for is not proven). Who has a credential of his own makes no claim.
+    """
+
+    channel: Channel
+    sender: str = ""
+    proven: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class SubmitReading:
     """Передать показание: ``values`` by register name, as the sender wrote them.
 
-    ``meter`` is the number of the meter where the channel names it.
+    ``meter`` is the number of the meter where the channel names it; ``claim`` is who says so, where nothing else tells.
     """
 
     received_at: datetime
@@ -180,6 +193,7 @@ class SubmitReading:
     role: Role = Role.CONSUMER
     taken_at: datetime | None = None
     meter: str | None = None
+    claim: Claim | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +206,7 @@ class ConfirmReading:
     values: Mapping[str, str] | None = None
     meaning: Meaning | None = None
     note: str | None = None
+    claim: Claim | None = None
 
 
 @dataclass(frozen=True, slots=True)

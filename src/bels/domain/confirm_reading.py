@@ -18,6 +18,7 @@ from bels.domain.events import (
 )
 from bels.domain.read_value import read_value
 from bels.domain.rulebook import Rulebook, Settings
+from bels.domain.speak_for import must_be_confirmed
 from bels.domain.terms import EntryNumber, HoldReason, Meaning, ReadingKind, ReadingStatus, Reason, Register, Role
 
 
@@ -25,7 +26,8 @@ def confirm_reading(account: Account, command: ConfirmReading, rulebook: Ruleboo
     """Confirm a held reading, explicitly and with the same values.
 
     An implausible one is confirmed by the consumer or an operator, where a register went down by an operator only; one
-    that is lower than the previous by an operator, who says ROLLOVER or PREVIOUS_WRONG. A later control reading that is
+    that is lower than the previous by an operator, who says ROLLOVER or PREVIOUS_WRONG; one of an unconfirmed sender by
+    whoever may speak for the account (``speak_for.py``). A later control reading that is
     lower disproves it at once; a later final reading that is lower rules it out.
     """
     held = account.reading(command.reading)
@@ -37,6 +39,10 @@ def confirm_reading(account: Account, command: ConfirmReading, rulebook: Ruleboo
     down = went_down(base.values, held.values) if base is not None else ()
     denied_by = _denied_by(account, command, held, base)
     reason = _refusal(command, held, down, rulebook.settings_of(held.period))
+    if reason is None and must_be_confirmed(
+        account, command.claim, account.meter(held.meter), held.period, held.values
+    ):
+        reason = Reason.UNCONFIRMED_SENDER
     if reason is None and denied_by is not None and denied_by.kind not in CONTROL_KINDS:
         reason = Reason.MORE_THAN_NEXT
     if reason is not None:
@@ -82,6 +88,8 @@ def _refusal(command: ConfirmReading, held: Reading, down: tuple[Register, ...],
         if said != dict(held.values):
             return Reason.VALUES_DIFFER
     by_operator = command.role is Role.OPERATOR
+    if held.hold is HoldReason.UNCONFIRMED_SENDER:
+        return None if command.meaning is None else Reason.BAD_MEANING
     if held.hold is HoldReason.IMPLAUSIBLE:
         if not by_operator and (down or settings.implausible_confirmed_by is Role.OPERATOR):
             return Reason.OPERATOR_ONLY

@@ -202,6 +202,8 @@ class HoldReason(Word):
     LESS_THAN_PREVIOUS = "LESS_THAN_PREVIOUS"
     IMPLAUSIBLE = "IMPLAUSIBLE"
     MORE_THAN_NEXT = "MORE_THAN_NEXT"
+    UNCONFIRMED_SENDER = "UNCONFIRMED_SENDER"
+    """Whoever sent it has not proved that he may speak for the account (channels 1)."""
 
 
 class Meaning(Word):
@@ -272,11 +274,13 @@ class Reason(Word):
     ALREADY_LINKED = "ALREADY_LINKED"
     NOT_LINKED = "NOT_LINKED"
     BAD_ADDRESS = "BAD_ADDRESS"
+    UNCONFIRMED_SENDER = "UNCONFIRMED_SENDER"
     # A message that never becomes a command, or cannot be carried out now.
     NOT_UNDERSTOOD = "NOT_UNDERSTOOD"
     MESSAGE_ID_REUSED = "MESSAGE_ID_REUSED"
     BAD_MESSAGE_ID = "BAD_MESSAGE_ID"
     RECEIVED_IN_FUTURE = "RECEIVED_IN_FUTURE"
+    TOO_MANY_MESSAGES = "TOO_MANY_MESSAGES"
 
 
 class FailureCause(Word):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from bels.intake import Message, Outcome
+from bels.messages import Message, Outcome
 
 Handle = Callable[[Sequence[Message]], Awaitable[Sequence[Outcome | Exception]]]
 """What handles a batch of messages; a failure stands in place of an outcome."""

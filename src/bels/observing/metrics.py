@@ -19,7 +19,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from bels.domain.events import CommandRefused, ReadingRefused
-from bels.intake import Message, Outcome, Status
+from bels.messages import Message, Outcome, Status
 from bels.observing.batches import Handle
 
 PATH = "/metrics"

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import asyncpg
 from starlette.types import Scope
 
-from bels.intake import Message, Outcome
+from bels.messages import Message, Outcome
 from bels.observing.batches import Handle
 from bels.observing.request import Noted
 from bels.observing.scrub import scrub_known

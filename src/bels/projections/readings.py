@@ -57,7 +57,7 @@ CREATE TABLE reading (
 ) WITH (fillfactor = 80);
 -- By the reason, which never changes: an index on the status would make every superseded reading a new index entry.
 CREATE INDEX reading_held_idx ON reading (received_at, account, entry)
-    WHERE reason IN ('LESS_THAN_PREVIOUS', 'IMPLAUSIBLE', 'MORE_THAN_NEXT');
+    WHERE reason IN ('LESS_THAN_PREVIOUS', 'IMPLAUSIBLE', 'MORE_THAN_NEXT', 'UNCONFIRMED_SENDER');
 """
 NAME = "reading"
 TABLES = ("reading",)
@@ -296,7 +296,7 @@ async def held(db: Db, after: tuple[datetime, str, int] | None, limit: int) -> l
     """List held readings of all accounts, oldest first: the operators' queue."""
     at, account, entry = after or (None, None, None)
     rows = await db.fetch(
-        "SELECT * FROM reading WHERE status = 'HELD' AND reason IN ('LESS_THAN_PREVIOUS', 'IMPLAUSIBLE', 'MORE_THAN_NEXT')"
+        "SELECT * FROM reading WHERE status = 'HELD' AND reason IN ('LESS_THAN_PREVIOUS', 'IMPLAUSIBLE', 'MORE_THAN_NEXT', 'UNCONFIRMED_SENDER')"
         " AND ($1::timestamptz IS NULL OR (received_at, account, entry) > ($1, $2::text, $3::bigint))"
         " ORDER BY received_at, account, entry LIMIT $4",
         at,

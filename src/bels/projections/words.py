@@ -104,6 +104,7 @@ HOLDS = {
     HoldReason.LESS_THAN_PREVIOUS: "меньше прежнего",
     HoldReason.IMPLAUSIBLE: "расход неправдоподобно велик",
     HoldReason.MORE_THAN_NEXT: "больше более позднего показания",
+    HoldReason.UNCONFIRMED_SENDER: "отправитель не подтверждён",
 }
 RULES = {
     Rule.APP2_F1: "ПП 354, прил. 2, ф. 1",
@@ -205,6 +206,8 @@ REASONS = {
     Reason.MESSAGE_ID_REUSED: "под этим идентификатором уже было другое сообщение",
     Reason.BAD_MESSAGE_ID: "у сообщения должен быть идентификатор от 1 до 200 знаков",
     Reason.RECEIVED_IN_FUTURE: "время получения ещё не наступило",
+    Reason.UNCONFIRMED_SENDER: "отправитель не подтверждён",
+    Reason.TOO_MANY_MESSAGES: "слишком много попыток за день",
 }
 MONTHS = (
     "январь",

@@ -1,0 +1,39 @@
+"""How many messages a sender may bring in a day: attempts count, not only successes (channels 1).
+
+Unlike the throttle this never makes anybody wait: a day has so many, and the next day has them again.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+from bels.access.throttle import ATTEMPT_DIGEST
+from bels.access.vault import Vault
+from bels.journal.write import Db
+
+KEPT = timedelta(days=2)
+
+
+async def spend(db: Db, vault: Vault, limits: dict[tuple[str, str], int], day: date) -> bool:
+    """Count one more attempt of each (what, identity) of a day; False where one of them had its ``limit`` before.
+
+    The table holds keyed digests of today and yesterday.
+    """
+    names = sorted(limits)
+    keys = [await vault.digest(ATTEMPT_DIGEST, f"day/{what}/{identity}") for what, identity in names]
+    rows = await db.fetch(
+        """
+        INSERT INTO spent (key, day, attempts) SELECT key, $2, 1 FROM unnest($1::bytea[]) AS key ORDER BY key
+        ON CONFLICT (key, day) DO UPDATE SET attempts = least(spent.attempts + 1, 1000000)
+        RETURNING key, attempts
+        """,
+        keys,
+        day,
+    )
+    spent = {bytes(row["key"]): row["attempts"] for row in rows}
+    return all(spent[key] <= limits[name] for key, name in zip(keys, names, strict=True))
+
+
+async def forget_spent(db: Db, today: date) -> None:
+    """Forget the days that are over."""
+    await db.execute("DELETE FROM spent WHERE day < $1", today - KEPT)

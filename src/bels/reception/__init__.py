@@ -1,0 +1,1 @@
+"""What every channel does alike, whatever its protocol: who speaks, what is taken, what is answered."""
