@@ -21,6 +21,66 @@ class SettingsError(ValueError):
     """A variable of the environment has a value that bels cannot use; the sentence is for the operator."""
 
 
+Address = tuple[str, int]
+"""A host and a port."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelSettings:
+    """Say where the channels' gateways are; what is None is switched off.
+
+    ``agi`` is where Asterisk finds the voice menu, ``prompts`` the folder of its recordings, ``lmtp`` where the mail server
+    hands letters over. ``mailbox`` is our address, ``authserv_id`` the name under which our mail server writes
+    Authentication-Results, ``smtp`` where letters go out. ``sendsms`` is the URL of Kannel's sendsms with the user in it, its
+    password in ``sendsms_password_file``. The tokens of the bots stand in files, ``telegram_api`` and ``max_api`` are other
+    hosts of their APIs. ``public_url`` is how a consumer's browser reaches us: links begin with it. ``sms_providers`` is the
+    table of providers without Kannel, ``office`` the file of office hours and contacts. ``deliver`` sends what waits in the
+    outbox from this process too.
+    """
+
+    agi: Address | None = None
+    prompts: Path | None = None
+    lmtp: Address | None = None
+    mailbox: str | None = None
+    authserv_id: str | None = None
+    smtp: Address | None = None
+    sendsms: str | None = None
+    sendsms_password_file: Path | None = None
+    telegram_token_file: Path | None = None
+    telegram_api: str | None = None
+    max_token_file: Path | None = None
+    max_api: str | None = None
+    public_url: str | None = None
+    sms_providers: Path | None = None
+    office: Path | None = None
+    deliver: bool = False
+
+    @classmethod
+    def of(cls, given: Mapping[str, str]) -> Self:
+        """Read the variables that were given.
+
+        :raises SettingsError: a value cannot be used.
+        """
+        return cls(
+            agi=_address(given, "BELS_AGI"),
+            prompts=_path(given, "BELS_PROMPTS"),
+            lmtp=_address(given, "BELS_LMTP"),
+            mailbox=given.get("BELS_MAILBOX"),
+            authserv_id=given.get("BELS_AUTHSERV_ID"),
+            smtp=_address(given, "BELS_SMTP"),
+            sendsms=_url(given, "BELS_SENDSMS"),
+            sendsms_password_file=_path(given, "BELS_SENDSMS_PASSWORD_FILE"),
+            telegram_token_file=_path(given, "BELS_TELEGRAM_TOKEN_FILE"),
+            telegram_api=_url(given, "BELS_TELEGRAM_API"),
+            max_token_file=_path(given, "BELS_MAX_TOKEN_FILE"),
+            max_api=_url(given, "BELS_MAX_API"),
+            public_url=_url(given, "BELS_PUBLIC_URL"),
+            sms_providers=_path(given, "BELS_SMS_PROVIDERS"),
+            office=_path(given, "BELS_OFFICE"),
+            deliver=_one_of("BELS_DELIVER", given.get("BELS_DELIVER", "off"), ("on", "off")) == "on",
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Say where this process keeps its data, where it listens and how it settles.
@@ -59,6 +119,7 @@ class Settings:
     otlp_endpoint: str | None = None
     log: str = "text"
     drain_s: float = 0.0
+    channels: ChannelSettings = ChannelSettings()
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
@@ -90,6 +151,7 @@ class Settings:
             otlp_endpoint=_url(given, "BELS_OTLP_ENDPOINT"),
             log=_one_of("BELS_LOG", given.get("BELS_LOG", "text"), LOGS),
             drain_s=_seconds("BELS_DRAIN_S", given.get("BELS_DRAIN_S", "0")),
+            channels=ChannelSettings.of(given),
         )
 
 
@@ -130,6 +192,15 @@ def _url(given: Mapping[str, str], name: str) -> str | None:
     if url.scheme not in ("http", "https") or not url.hostname:
         raise SettingsError(f"{name} must be a URL: https://host/path")
     return given[name].rstrip("/")
+
+
+def _address(given: Mapping[str, str], name: str) -> Address | None:
+    if name not in given:
+        return None
+    host, colon, port = given[name].rpartition(":")
+    if not colon or not host or not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65_535):
+        raise SettingsError(f"{name} must be a host and a port, such as 127.0.0.1:4573, not {given[name]!r}")
+    return host.strip("[]"), int(port)
 
 
 def _networks(text: str) -> tuple[Network, ...]:

@@ -13,6 +13,7 @@ from bels.api.account_personal import AccountPersonal
 from bels.api.context import Info
 from bels.api.engine.paging import Connection, connect, encode_id, read_page
 from bels.api.engine.scalars import Money
+from bels.api.notices import AccountNotices
 from bels.api.objects import (
     After,
     AuditEntry,
@@ -30,6 +31,7 @@ from bels.api.objects import (
     shown,
     told,
 )
+from bels.api.sender_links import AccountSenders
 from bels.api.sums import cost_of
 from bels.domain import terms
 from bels.domain.forecast_estimate import Silent
@@ -178,7 +180,7 @@ class ChannelLink:
 
 
 @strawberry.type(description="A household's account (лицевой счёт).")
-class Account(AccountPersonal):
+class Account(AccountPersonal, AccountNotices, AccountSenders):
     """A household's account."""
 
     version: int = strawberry.field(description="The number of its last entry: grows with every change.")

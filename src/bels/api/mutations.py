@@ -15,9 +15,12 @@ from bels.api import inputs
 from bels.api.cabinet_mutations import CabinetMutation
 from bels.api.context import Info
 from bels.api.engine.scalars import BadUserInputError
+from bels.api.entries import EntryMutation
 from bels.api.inputs import model_of, values_of
 from bels.api.messages import TryLaterError, is_key, message_of, note_of, raw_of, submit
 from bels.api.money_mutations import MoneyMutation
+from bels.api.notices import NoticeMutation
+from bels.api.office import OfficeMutation
 from bels.api.outcomes import (
     CommandRefused,
     CommandResult,
@@ -34,6 +37,8 @@ from bels.api.outcomes import (
 )
 from bels.api.personal import PersonalMutation
 from bels.api.receipts import find_receipt
+from bels.api.rounds import RoundMutation
+from bels.api.sender_links import SenderLinkMutation
 from bels.domain import commands
 from bels.domain.commands import Command, SubmitReading
 from bels.domain.terms import EntryNumber, Reason, Role
@@ -110,7 +115,16 @@ async def _held(info: Info, receipt: str) -> tuple[str, EntryNumber] | CommandRe
 
 
 @strawberry.type(description="What may be done: each mutation is one message, with a receipt.")
-class Mutation(MoneyMutation, CabinetMutation, PersonalMutation):
+class Mutation(
+    MoneyMutation,
+    CabinetMutation,
+    PersonalMutation,
+    OfficeMutation,
+    EntryMutation,
+    RoundMutation,
+    NoticeMutation,
+    SenderLinkMutation,
+):
     """What may be done."""
 
     @strawberry.mutation(description="Submit a meter reading: accepted, held with a reason, or refused with a reason.")

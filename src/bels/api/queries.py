@@ -32,10 +32,12 @@ from bels.api.objects import (
     find_reading,
     told,
 )
+from bels.api.office import OfficeQuery
 from bels.api.outcomes import PreviewReadingResult, not_seen_reading, previewed
 from bels.api.personal import PersonalQuery
 from bels.api.receipts import ParkedMessage, Receipt, find_receipt
 from bels.api.records import RecordQuery
+from bels.api.rounds import RoundQuery
 from bels.domain.commands import SubmitReading
 from bels.domain.periods import period
 from bels.domain.terms import Period, Reason, Role
@@ -58,7 +60,7 @@ class PossibleRefusal:
 
 
 @strawberry.type(description="What may be asked to see.")
-class Query(MoneyQuery, RecordQuery, CabinetQuery, PersonalQuery, BudgetQuery):
+class Query(MoneyQuery, RecordQuery, CabinetQuery, PersonalQuery, BudgetQuery, OfficeQuery, RoundQuery):
     """What may be asked to see."""
 
     @strawberry.field(description="An account by number; null when there is none.")
