@@ -7,7 +7,8 @@
 # --custom-compile-command "see deploy/peers.sh" NAME.in --output-file NAME.lock`.
 set -u
 cd "$(dirname "$0")/.." || exit 0
-packages="kannel kannel-extras"
+# kannel: SMS. postfix: letters. mmdebstrap makes the root of Asterisk, espeak-ng and sox its recordings. chromium: the pages.
+packages="kannel kannel-extras postfix mmdebstrap espeak-ng sox chromium fonts-dejavu-core"
 graphql=tests/peers/graphql
 venvs=.venv-peers
 
@@ -26,12 +27,14 @@ install() {
 		-o Acquire::http::Timeout=10 -o Acquire::Retries=0 -o DPkg::Lock::Timeout=60 $missing >/dev/null 2>&1 </dev/null
 }
 if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+	# Postfix would ask what kind of mail server this is to be: none, the tests bring their own configuration.
+	echo "postfix postfix/main_mailer_type select No configuration" | debconf-set-selections 2>/dev/null
 	echo "Installing$missing for the tests (once) ..."
 	install || { apt-get update --quiet --quiet -o Acquire::http::Timeout=10 -o Acquire::Retries=0 >/dev/null 2>&1 && install; } ||
 		echo "apt-get could not install$missing." >&2
 
 	# These packages start a server of their own, now and at every boot, unless the machine forbids it. Nobody has asked for that.
-	for service in kannel nginx; do
+	for service in kannel nginx postfix; do
 		case "$missing " in
 		*" $service "*)
 			service "$service" stop
@@ -46,22 +49,25 @@ fi
 stamp_of() { echo "$(cksum <"$1") $PWD"; }
 is_ready() { [ "$(cat "$2/.ready" 2>/dev/null)" = "$(stamp_of "$1")" ]; }
 
-lock=$graphql/package-lock.json
-if ! is_ready "$lock" "$graphql/node_modules" && command -v npm >/dev/null; then
-	rm -rf "$graphql/node_modules"
-	# Most of these clients want Node 20; with an older one they are missing, which their tests say.
+# Most of these want Node 20; with an older one they are missing, which their tests say.
+for folder in $graphql tests/peers/smpp tests/peers/web; do
+	lock=$folder/package-lock.json
+	if [ ! -f "$lock" ] || is_ready "$lock" "$folder/node_modules" || ! command -v npm >/dev/null; then
+		continue
+	fi
+	rm -rf "$folder/node_modules"
 	if [ "$(node --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/')" -ge 20 ] 2>/dev/null; then
-		echo "Installing the GraphQL clients of npm for the tests (once) ..."
-		if (cd "$graphql" && npm ci --silent) >/dev/null 2>&1 </dev/null; then
-			stamp_of "$lock" >"$graphql/node_modules/.ready"
+		echo "Installing the packages of npm in $folder for the tests (once) ..."
+		if (cd "$folder" && npm ci --silent) >/dev/null 2>&1 </dev/null; then
+			stamp_of "$lock" >"$folder/node_modules/.ready"
 		else
-			rm -rf "$graphql/node_modules"
+			rm -rf "$folder/node_modules"
 			echo "npm could not install $lock." >&2
 		fi
 	else
-		echo "The GraphQL clients of npm need Node 20 or newer." >&2
+		echo "The packages of npm in $folder need Node 20 or newer." >&2
 	fi
-fi
+done
 
 python=.venv/bin/python
 [ -x "$python" ] || python=${PYTHON:-python3}
