@@ -15,6 +15,7 @@ from bels.access.store import install_access
 from bels.embedded import embedded
 from bels.intake import Intake
 from bels.journal.journal import install
+from bels.outgoing.store import install_outgoing
 from bels.projections.project import install_views
 from bels.reception.store import install_reception
 from tests.rules import DEFAULT_RULEBOOK
@@ -60,6 +61,7 @@ def template(postgres: str) -> str:
         await install_access(db)
         await install_views(db)
         await install_reception(db)
+        await install_outgoing(db)
         await db.close()
 
     asyncio.run(make())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import secrets
@@ -42,8 +43,9 @@ from bels.domain.rulebook import Rulebook
 from bels.domain.terms import Channel, EntryNumber, FailureCause, MeterModel, Period, Reason, Register, Role
 from bels.embedded import embedded, ensure_running, postmaster_pid
 from bels.intake import MESSAGE_ID_LENGTH_MAX, Intake
-from bels.journal.entry import Entry
-from bels.journal.journal import find_messages, find_parked, find_receipt, install
+from bels.journal.codec import MAPPER, to_entry
+from bels.journal.entry import Behalf, Entry, Ground
+from bels.journal.journal import find_messages, find_parked, find_receipt, install, read
 from bels.journal.notify import CHANGES
 from bels.journal.receipts import RECEIPT_ALPHABET
 from bels.messages import Message, Outcome, Status, TryLater, outcomes_of
@@ -113,9 +115,9 @@ async def test_another_content_under_the_same_id_is_refused_and_changes_nothing(
 
 async def test_an_id_names_a_message_on_its_own_channel_only(pool: asyncpg.Pool, intake: Intake) -> None:
     await intake.handle(open_household("1000000"))
-    by_sms = reading("1000000", "1", 185)
+    by_sms, by_voice = reading("1000000", "1", 185), reading("1000000", "1", 190)
 
-    outcomes = await intake.handle([by_sms, replace(by_sms, channel=Channel.VOICE)])
+    outcomes = await intake.handle([by_sms, replace(by_voice, channel=Channel.VOICE)])
 
     assert [o.repeated for o in outcomes] == [False, False]
     assert len({o.receipt for o in outcomes}) == 2
@@ -161,10 +163,8 @@ async def test_two_ids_that_differ_only_far_beyond_the_limit_are_two_messages(
 ) -> None:
     await intake.handle(open_household("1000000"))
     long = "x" * 5_000
-    sent = [
-        reading("1000000", id_, 185)
-        for id_ in (long + "a", long + "b", "x" * MESSAGE_ID_LENGTH_MAX, "nul\x00", "nul\\x00", "\ud83d", "\\ud83d")
-    ]
+    ids = (long + "a", long + "b", "x" * MESSAGE_ID_LENGTH_MAX, "nul\x00", "nul\\x00", "\ud83d", "\\ud83d")
+    sent = [reading("1000000", id_, 185 + n) for n, id_ in enumerate(ids)]
 
     first = await intake.handle(sent)
     again = [await intake.submit(m) for m in sent]
@@ -184,6 +184,119 @@ async def test_a_message_id_may_be_any_text(pool: asyncpg.Pool, intake: Intake, 
 
     assert await intake.submit(reading("1000000", id_, 185)) == replace(first[2], repeated=True)
     await audit(pool, first)
+
+
+# The same reading again is one reading ---------------------------------------------------------------------------
+
+
+async def test_the_same_reading_by_another_way_is_answered_with_the_first(
+    pool: asyncpg.Pool, intake: Intake, database: str
+) -> None:
+    await intake.handle(open_household("1000000"))
+    first = await intake.submit(reading("1000000", "sms 1", 185))
+    by_voice = replace(reading("1000000", "call 1", 185, moment(1, 20, 13)), channel=Channel.VOICE)
+
+    again = await intake.submit(by_voice)
+    once_more = await intake.submit(by_voice)
+    async with another_process(database) as (other, _):
+        elsewhere = await other.submit(by_voice)
+
+    assert again == once_more == elsewhere == replace(first, repeated=True)
+    assert await audit(pool, [first]) == 3
+    assert await pool.fetchval("SELECT raw FROM message WHERE message_id = 'call 1'") == by_voice.raw
+
+
+async def test_readings_that_arrive_together_and_say_the_same_are_one(pool: asyncpg.Pool, intake: Intake) -> None:
+    await intake.handle(open_household("1000000"))
+    first, second, corrected, third = (
+        reading("1000000", f"sms {n}", value) for n, value in enumerate((185, 185, 190, 190))
+    )
+
+    outcomes = await intake.handle([first, second, second, corrected, third, third, replace(second, raw="другое")])
+
+    assert [o.repeated for o in outcomes] == [False, True, True, False, True, True, False]
+    assert outcomes[1] == outcomes[2] == replace(outcomes[0], repeated=True)
+    assert outcomes[4] == outcomes[5]
+    assert (outcomes[4].receipt, outcomes[4].events[:1]) == (outcomes[3].receipt, outcomes[3].events[:1])
+    assert isinstance(outcomes[6].events[0], ReadingRefused)
+    assert outcomes[6].events[0].reason is Reason.MESSAGE_ID_REUSED
+    # An act, its meter, two readings, of which one supersedes the other.
+    assert await audit(pool, outcomes) == 5
+    assert await pool.fetchval("SELECT count(*) FROM message") == 2 + 4
+
+
+async def test_a_row_that_comes_late_repeats_the_reading_of_its_own_day(pool: asyncpg.Pool, intake: Intake) -> None:
+    await intake.handle(open_household("1000000"))
+    first = await intake.submit(reading("1000000", "sms 1", 185))
+    closing = ClosePeriod(Period("2024-01"), over_at(Period("2024-01")))
+    await intake.submit(message("1000000", closing, "closing"))
+    await intake.submit(reading("1000000", "sms 2", 300, moment(2, 20)))
+    row = replace(reading("1000000", "row 7", 185, moment(1, 20, 23)), channel=Channel.BANK)
+
+    late = await intake.submit(row)
+    other = await intake.submit(replace(row, message_id="row 8", command=reading("1", "", 186, moment(1, 20)).command))
+
+    assert late == replace(first, repeated=True)
+    assert not other.repeated
+    assert isinstance(other.events[0], ReadingAccepted)
+    await audit(pool, [late, other])
+
+
+async def test_eight_who_send_the_same_at_once_in_two_processes_hear_of_one_reading(
+    pool: asyncpg.Pool, intake: Intake, database: str
+) -> None:
+    await intake.handle(open_household("1000000"))
+    sent = [reading("1000000", f"sms {n}", 185) for n in range(8)]
+
+    async with another_process(database) as (other, _):
+        outcomes = await asyncio.gather(*((other if n % 2 else intake).submit(m) for n, m in enumerate(sent)))
+
+    assert len({o.receipt for o in outcomes}) == 1
+    assert sorted(o.repeated for o in outcomes) == [False] + [True] * 7
+    assert await audit(pool, outcomes) == 3
+
+
+# For whom an operator acts ---------------------------------------------------------------------------------------
+
+
+async def test_who_acted_for_whom_and_by_what_right_stands_in_every_entry(
+    pool: asyncpg.Pool, intake: Intake, database: str
+) -> None:
+    behalf = Behalf("REPRESENTATIVE", Ground.POWER_OF_ATTORNEY, "доверенность …4821 2024-01-15")
+    await intake.handle(open_household("1000000"))
+    first = replace(reading("1000000", "desk 1", 185), channel=Channel.OFFICE, actor="operator:u-7")
+    corrected = replace(reading("1000000", "desk 2", 190, moment(1, 21)), channel=Channel.OFFICE, behalf=behalf)
+
+    await intake.handle([first, corrected])
+    async with pool.acquire() as db:
+        entries = await read(db, {"1000000": 2})
+    state = await pool.fetchval("SELECT convert_from(state, 'UTF8') FROM journal WHERE originator_version = 3")
+    told = await pool.fetchval(
+        "SELECT convert_from(state, 'UTF8')::json ->> 'behalf' FROM journal WHERE originator_version = 5"
+    )
+
+    assert [entry.behalf for entry in entries] == [None, behalf, behalf]
+    assert (entries[0].actor, entries[1].actor) == ("operator:u-7", "phone:5f")
+    assert "behalf" not in state
+    assert json.loads(told) == {
+        "who": "REPRESENTATIVE",
+        "ground": "POWER_OF_ATTORNEY",
+        "document": "доверенность …4821 2024-01-15",
+    }
+
+
+def test_for_whom_an_operator_acted_is_read_from_every_shape_of_an_event() -> None:
+    examples: dict[str, str] = json.loads((Path(__file__).parent / "journal/stored_examples.json").read_text("utf-8"))
+    behalf = Behalf("HOLDER", Ground.LETTER)
+
+    for topic, state in examples.items():
+        told = {**json.loads(state), "behalf": {"who": "HOLDER", "ground": "LETTER"}}
+        entry = to_entry("1000000", 12, topic, json.dumps(told).encode())
+        row = MAPPER.to_stored_event(entry)
+
+        assert to_entry("1000000", 12, topic, state.encode()) == replace(entry, behalf=None), topic
+        assert MAPPER.to_domain_event(row) == entry
+        assert entry.behalf == behalf
 
 
 # An outcome for each ---------------------------------------------------------------------------------------------
@@ -726,7 +839,8 @@ class Senders:
         n = 0
         while not self.is_done:
             n += 1
-            sent = reading(str(1_000_000 + sender % 4), f"{sender} {n}", 100 + n % 400)
+            # Two senders share an account, and no two readings of it say the same: a repeat would have the first's receipt.
+            sent = reading(str(1_000_000 + sender % 4), f"{sender} {n}", 100 + (2 * n + sender // 4) % 3_000)
             try:
                 self.acknowledged.append((sent, await self.intake.submit(sent)))
                 self.answered.release()

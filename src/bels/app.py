@@ -74,6 +74,9 @@ async def opened(settings: Settings, rulebook: Rulebook | None = None, clock: Cl
 
     :raises AppError: the database cannot be used.
     """
+    # Its job library takes long to load, and not every command opens the database.
+    from bels.outgoing.store import install_outgoing
+
     with database(settings) as url:
         async with _traced(settings) as tracing, _pool(url, tracing) as pool:
             async with pool.acquire() as db:
@@ -84,6 +87,7 @@ async def opened(settings: Settings, rulebook: Rulebook | None = None, clock: Cl
                 await install_access(db)
                 stale = await install_views(db)
                 await install_reception(db)
+                await install_outgoing(db)
             intake = Intake(pool, rulebook or shipped(PUBLISHED), clock)
             if tracing is not None:
                 intake.work = within(tracing.around, intake.work)

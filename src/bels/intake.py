@@ -355,16 +355,21 @@ class Intake:
                 await _catch_up(db, accounts)
             batch = _Batch(accounts, new_receipts(len(messages)), self.rulebook)
             recorded_at = self.clock()
+            twice: list[tuple[int, Message, tuple[Channel, str]]] = []
+            named: set[tuple[Channel, str]] = set()
             for i, (message, (_, message_id)) in enumerate(zip(messages, names, strict=True)):
                 name = (message.channel, message_id)
                 if name in repeats:
                     batch.outcomes[i] = again(message, *repeats[name])
-                elif name in batch.first:
-                    batch.outcomes[i] = again(message, *batch.first[name])
+                elif name in named:
+                    twice.append((i, message, name))
                 else:
+                    named.add(name)
                     self._decide(batch, i, message, recorded_at)
             if batch.same:
                 await self._repeat(db, batch, recorded_at)
+            for i, message, name in twice:
+                batch.outcomes[i] = again(message, *batch.first[name])
             if batch.recorded:
                 await self._write(db, batch)
         for number in batch.entries:
@@ -402,7 +407,16 @@ class Intake:
             actor = _plain(message.actor)[:ACTOR_LENGTH_MAX]
             own = batch.entries.setdefault(message.account, [])
             own += [
-                Entry(account.number, account.version + 1 + n, recorded_at, message.channel, actor, receipt, event)
+                Entry(
+                    account.number,
+                    account.version + 1 + n,
+                    recorded_at,
+                    message.channel,
+                    actor,
+                    receipt,
+                    event,
+                    message.behalf,
+                )
                 for n, event in enumerate(events)
             ]
             batch.accounts[message.account] = after

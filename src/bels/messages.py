@@ -11,7 +11,7 @@ from bels.domain.commands import Command, SubmitReading
 from bels.domain.events import CommandRefused, Event, ReadingRefused
 from bels.domain.terms import AccountNumber, Channel, Reason, Word
 from bels.journal.codec import decode_events
-from bels.journal.entry import Entry
+from bels.journal.entry import Behalf, Entry
 from bels.journal.journal import Recorded, read
 from bels.journal.write import Db
 
@@ -35,7 +35,8 @@ class Message:
 
     (channel, message_id) names the message for ever; ``raw`` is its content: the same id with another content is refused
     MESSAGE_ID_REUSED. ``command`` is a ``ReadingRefused`` where the channel could not read a command in it.
-    ``request_id`` is the request that brought it, for whoever looks into the logs.
+    ``request_id`` is the request that brought it, for whoever looks into the logs. ``behalf`` is for whom an operator acts,
+    and by what right; it is a part of the content, so ``raw`` tells it, too.
     """
 
     channel: Channel
@@ -45,6 +46,7 @@ class Message:
     command: Command | ReadingRefused
     raw: str
     request_id: str = ""
+    behalf: Behalf | None = None
 
 
 @dataclass(frozen=True, slots=True)

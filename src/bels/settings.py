@@ -29,16 +29,17 @@ Address = tuple[str, int]
 class ChannelSettings:
     """Say where the channels' gateways are; what is None is switched off.
 
-    ``agi`` is where Asterisk finds the voice menu, ``prompts`` the folder of its recordings, ``lmtp`` where the mail server
-    hands letters over. ``mailbox`` is our address, ``authserv_id`` the name under which our mail server writes
-    Authentication-Results, ``smtp`` where letters go out. ``sendsms`` is the URL of Kannel's sendsms with the user in it, its
-    password in ``sendsms_password_file``. The tokens of the bots stand in files, ``telegram_api`` and ``max_api`` are other
-    hosts of their APIs. ``public_url`` is how a consumer's browser reaches us: links begin with it. ``sms_providers`` is the
-    table of providers without Kannel, ``office`` the file of office hours and contacts. ``deliver`` sends what waits in the
-    outbox from this process too.
+    ``agi`` is where Asterisk finds the voice menu (from ``agi_peers`` beside this machine), ``prompts`` the folder of its
+    recordings, ``lmtp`` where the mail server hands letters over. ``mailbox`` is our address, ``authserv_id`` the name
+    under which our mail server writes Authentication-Results, ``smtp`` where letters go out. ``sendsms`` is the URL of
+    Kannel's sendsms with the user in it, its password in ``sendsms_password_file``. The tokens of the bots stand in files,
+    ``telegram_api`` and ``max_api`` are other hosts of their APIs. ``public_url`` is how a consumer's browser reaches us:
+    links begin with it. ``sms_providers`` is the table of providers without Kannel, ``office`` the file of office hours and
+    contacts. ``deliver`` sends what waits in the outbox from this process too.
     """
 
     agi: Address | None = None
+    agi_peers: tuple[Network, ...] = ()
     prompts: Path | None = None
     lmtp: Address | None = None
     mailbox: str | None = None
@@ -63,6 +64,7 @@ class ChannelSettings:
         """
         return cls(
             agi=_address(given, "BELS_AGI"),
+            agi_peers=_networks("BELS_AGI_PEERS", given.get("BELS_AGI_PEERS", "")),
             prompts=_path(given, "BELS_PROMPTS"),
             lmtp=_address(given, "BELS_LMTP"),
             mailbox=given.get("BELS_MAILBOX"),
@@ -143,7 +145,7 @@ class Settings:
             issuer=given.get("BELS_ISSUER", "bels"),
             oidc_issuer=_url(given, "BELS_OIDC_ISSUER"),
             oidc_audience=given.get("BELS_OIDC_AUDIENCE"),
-            trusted_proxies=_networks(given.get("BELS_TRUSTED_PROXIES", "")),
+            trusted_proxies=_networks("BELS_TRUSTED_PROXIES", given.get("BELS_TRUSTED_PROXIES", "")),
             origins=_origins(given.get("BELS_ORIGINS", "")),
             documents_file=_path(given, "BELS_DOCUMENTS"),
             ide=_one_of("BELS_IDE", given.get("BELS_IDE", "off"), ("on", "off")) == "on",
@@ -203,11 +205,11 @@ def _address(given: Mapping[str, str], name: str) -> Address | None:
     return host.strip("[]"), int(port)
 
 
-def _networks(text: str) -> tuple[Network, ...]:
+def _networks(name: str, text: str) -> tuple[Network, ...]:
     try:
         return tuple(ipaddress.ip_network(each, strict=False) for each in text.replace(",", " ").split())
     except ValueError as error:
-        raise SettingsError(f"BELS_TRUSTED_PROXIES must list addresses or networks (10.0.0.0/8): {error}") from None
+        raise SettingsError(f"{name} must list addresses or networks (10.0.0.0/8): {error}") from None
 
 
 def _origins(text: str) -> tuple[str, ...]:

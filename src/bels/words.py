@@ -257,7 +257,8 @@ def refusal(
         text = f"Не понятно, к какой зоне относится {shown}" if shown else "Не понято одно из значений"
         return Words(text, hint(reason, registers, account))
     if reason is Reason.NOT_UNDERSTOOD and shown:
-        return Words(f"Не понято: нужен номер после {shown}", f"Напишите {shown} и 8 знаков номера из нашего ответа")
+        whose = "кода из личного кабинета" if shown == "КОД" else "номера из нашего ответа"
+        return Words(f"Не понято: нужен номер после {shown}", f"Напишите {shown} и 8 знаков {whose}")
     text = _REFUSALS[reason].format(
         account=account or "с таким номером",
         detail=shown,

@@ -32,6 +32,9 @@ NAMED_KEYS = (
     "sessions",
     "sessions-next",
     "links",
+    "drafts",
+    "unsubscribe",
+    "link codes",
     "tokens",
 )
 """All named keys that serving asks for; the first use of one takes a connection of its own."""

@@ -5,6 +5,7 @@ Unlike the throttle this never makes anybody wait: a day has so many, and the ne
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, timedelta
 
 from bels.access.throttle import ATTEMPT_DIGEST
@@ -32,6 +33,24 @@ async def spend(db: Db, vault: Vault, limits: dict[tuple[str, str], int], day: d
     )
     spent = {bytes(row["key"]): row["attempts"] for row in rows}
     return all(spent[key] <= limits[name] for key, name in zip(keys, names, strict=True))
+
+
+async def spend_each(db: Db, vault: Vault, what: str, attempts: Mapping[str, int], limit: int, day: date) -> set[str]:
+    """Count the attempts of many identities of one kind; give those that have had more than ``limit`` on this day."""
+    keys = {identity: await vault.digest(ATTEMPT_DIGEST, f"day/{what}/{identity}") for identity in attempts}
+    rows = await db.fetch(
+        """
+        INSERT INTO spent (key, day, attempts)
+        SELECT key, $3, more FROM unnest($1::bytea[], $2::int[]) AS given (key, more) ORDER BY key
+        ON CONFLICT (key, day) DO UPDATE SET attempts = least(spent.attempts + excluded.attempts, 1000000)
+        RETURNING key, attempts
+        """,
+        list(keys.values()),
+        list(attempts.values()),
+        day,
+    )
+    spent = {bytes(row["key"]): row["attempts"] for row in rows}
+    return {identity for identity, key in keys.items() if spent[key] > limit}
 
 
 async def forget_spent(db: Db, today: date) -> None:

@@ -106,7 +106,7 @@ CREATE TABLE IF NOT EXISTS membership (
 );
 CREATE UNIQUE INDEX IF NOT EXISTS membership_current_idx ON membership (person, account) WHERE ended_at IS NULL;
 CREATE INDEX IF NOT EXISTS membership_account_idx ON membership (account) WHERE ended_at IS NULL;
--- One-task links, by the keyed digest of their token.
+-- One-task links, by the keyed digest of their token: ``about`` is what one confirms, ``attempt`` the key of what carried it out.
 CREATE TABLE IF NOT EXISTS task_link (
     token      bytea       PRIMARY KEY,
     link       text        NOT NULL UNIQUE,
@@ -117,8 +117,16 @@ CREATE TABLE IF NOT EXISTS task_link (
     expires_at timestamptz NOT NULL,
     opened_at  timestamptz,
     done_at    timestamptz,
-    revoked_at timestamptz
+    revoked_at timestamptz,
+    about      text,
+    attempt    text
 );
+-- Databases from before them; a lock on the table is taken only where they are missing.
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'task_link'::regclass AND attname = 'attempt') THEN
+        ALTER TABLE task_link ADD COLUMN about text, ADD COLUMN attempt text;
+    END IF;
+END $$;
 CREATE INDEX IF NOT EXISTS task_link_account_idx ON task_link (account);
 -- Cards bound by a person for an account: the acquirer's token is sealed by the person's key.
 CREATE TABLE IF NOT EXISTS card_binding (

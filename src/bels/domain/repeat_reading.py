@@ -3,33 +3,50 @@
 from __future__ import annotations
 
 from bels.domain.accept_reading import meter_at, reading_period
-from bels.domain.account import Account
+from bels.domain.account import Account, Meter, Reading
 from bels.domain.commands import SubmitReading
 from bels.domain.periods import moscow_date
 from bels.domain.read_value import read_value
 from bels.domain.rulebook import Rulebook
-from bels.domain.terms import EntryNumber, ReadingKind, ReadingStatus, Role
+from bels.domain.terms import EntryNumber, Period, ReadingKind, ReadingStatus, Role
 
 
 def repeated_reading(account: Account, command: SubmitReading, rulebook: Rulebook) -> EntryNumber | None:
     """Find the reading that a message only repeats: accepted, still counting, of the same meter, day, period and values.
 
-    An unchanged value on another day is a reading of its own, of 0 kWh. The remote system always says what it means.
+    An unchanged value on another day is a reading of its own, of 0 kWh. The remote system always says what it means, and a
+    meter that it reads is read by nobody else. Where another word came between, a held reading or an act, the same values
+    are a correction of it.
     """
     if command.role is Role.REMOTE or not account.readings:
         return None
-    last = next(
-        (r for r in reversed(account.readings) if r.kind is ReadingKind.SENT and r.status is ReadingStatus.ACCEPTED),
-        None,
-    )
-    if last is None or last.carried or moscow_date(last.at) != moscow_date(command.received_at):
-        return None
     meter = meter_at(account, command.received_at)
-    if meter is None or meter.entry != last.meter or command.meter not in (None, meter.model.number):
+    if meter is None or meter.model.automatic or command.meter not in (None, meter.model.number):
         return None
-    if last.period != reading_period(command.received_at, rulebook) or (
-        command.taken_at is not None and command.taken_at > command.received_at
-    ):
+    if command.taken_at is not None and command.taken_at > command.received_at:
+        return None
+    counting = _counting(account, meter, reading_period(command.received_at, rulebook))
+    if counting is None or counting.carried or moscow_date(counting.at) != moscow_date(command.received_at):
+        return None
+    if any(r.meter == meter.entry and _came_between(r, counting, command) for r in account.readings):
         return None
     said = {name: read_value(text) for name, text in command.values.items()}
-    return last.entry if said == dict(last.values) else None
+    return counting.entry if said == dict(counting.values) else None
+
+
+def _counting(account: Account, meter: Meter, period: Period) -> Reading | None:
+    """Find the sent reading of the meter that counts for the period: a row that comes late may repeat one of long ago."""
+    for reading in reversed(account.readings):
+        if (
+            reading.kind is ReadingKind.SENT
+            and reading.status is ReadingStatus.ACCEPTED
+            and reading.meter == meter.entry
+            and reading.period == period
+        ):
+            return reading
+    return None
+
+
+def _came_between(other: Reading, counting: Reading, command: SubmitReading) -> bool:
+    is_word = other.kind is not ReadingKind.SENT or other.status is ReadingStatus.HELD
+    return is_word and counting.at < other.at <= command.received_at

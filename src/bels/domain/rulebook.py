@@ -233,7 +233,7 @@ class Rulebook:
 
     def is_day_off(self, day: date) -> bool:
         """Say whether a day is a Saturday, a Sunday, a public holiday (ТК 112) or a transferred day off."""
-        return day.weekday() >= 5 or day in self._days_off or (day.month, day.day) in _HOLIDAYS
+        return day.weekday() >= 5 or day in self._days_off or (day.month, day.day) in HOLIDAYS
 
     def with_settlement(self, settlement: Settlement) -> Rulebook:
         """Say the same rules under another settlement policy, for every date."""
@@ -258,7 +258,7 @@ class Rulebook:
         return frozenset(self.days_off)
 
 
-_HOLIDAYS = frozenset({*((1, day) for day in range(1, 9)), (2, 23), (3, 8), (5, 1), (5, 9), (6, 12), (11, 4)})
+HOLIDAYS = frozenset({*((1, day) for day in range(1, 9)), (2, 23), (3, 8), (5, 1), (5, 9), (6, 12), (11, 4)})
 """Нерабочие праздничные дни (ТК 112), every year."""
 
 

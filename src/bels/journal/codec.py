@@ -1,9 +1,9 @@
 """Entries as rows of the journal, in the vocabulary of the ``eventsourcing`` library: topics, ``Transcoder``, ``Mapper``.
 
 A row is the library's ``StoredEvent``: its ``state`` is plain UTF-8 JSON, ``{"recorded_at", "channel", "actor", "receipt",
-"event": {...}}``, readable with SQL. A topic is a promise: a class may move or be renamed, ``TOPICS`` keeps the name and the
-version under which its events are stored. When the shape of an event changes, its version grows, and ``UPCASTERS`` says
-how an older one reads.
+"event": {...}}``, readable with SQL; ``"behalf": {...}`` follows where an operator acted for somebody. A topic is a promise:
+a class may move or be renamed, ``TOPICS`` keeps the name and the version under which its events are stored. When the shape
+of an event changes, its version grows, and ``UPCASTERS`` says how an older one reads.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from eventsourcing.persistence import Mapper, StoredEvent, Transcoder
 from bels.domain import events, money_events
 from bels.domain.events import Event
 from bels.domain.terms import AccountNumber, Channel
-from bels.journal.entry import Entry
+from bels.journal.entry import Behalf, Entry
 
 TOPICS: dict[type[Event], tuple[str, int]] = {
     events.AccountOpened: ("account-opened", 1),
@@ -104,8 +104,16 @@ class JsonTranscoder(Transcoder):
 
 
 def _envelope(event: type[Event]) -> Any:
-    fields = [("recorded_at", datetime), ("channel", Channel), ("actor", str), ("receipt", str), ("event", event)]
-    return msgspec.defstruct("Stored" + event.__name__, fields, frozen=True)
+    fields: list[Any] = [
+        ("recorded_at", datetime),
+        ("channel", Channel),
+        ("actor", str),
+        ("receipt", str),
+        ("event", event),
+        ("behalf", Behalf | None, None),
+    ]
+    # What nobody did for another is written as it always was, byte for byte.
+    return msgspec.defstruct("Stored" + event.__name__, fields, frozen=True, omit_defaults=True, gc=False)
 
 
 def _topic_of(name: str, version: int) -> str:
@@ -137,7 +145,9 @@ class EntryMapper(Mapper[str]):
         """Turn an ``Entry`` into the row of the journal that stands for it."""
         entry: Entry = domain_event
         envelope = _ENVELOPES[type(entry.event)]
-        state = self._encode(envelope(entry.recorded_at, entry.channel, entry.actor, entry.receipt, entry.event))
+        state = self._encode(
+            envelope(entry.recorded_at, entry.channel, entry.actor, entry.receipt, entry.event, entry.behalf)
+        )
         return StoredEvent(entry.account, entry.version, _TOPIC_TEXTS[type(entry.event)], state)
 
     def to_domain_event(self, stored_event: StoredEvent) -> Any:
@@ -168,6 +178,7 @@ def to_entry(account: str, version: int, topic: str, state: bytes) -> Entry:
         stored.actor,
         stored.receipt,
         stored.event,
+        stored.behalf,
     )
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from bels.domain.events import Event
 from bels.domain.periods import MOSCOW
-from bels.journal.entry import Entry
+from bels.journal.entry import Behalf, Entry
 from bels.journal.journal import find_requests, read_page
 from bels.journal.write import Db
 from bels.projections.words import words
@@ -36,7 +36,7 @@ _HAPPENED_AT = (
 
 @dataclass(frozen=True, slots=True)
 class AuditRow:
-    """One entry in words: when we knew (``recorded_at``), when it was true (``happened_at``), who, how, by which rule, in which request."""
+    """One entry in words: when we knew (``recorded_at``), when it was true (``happened_at``), who, how, for whom, by which rule, in which request."""
 
     account: str
     entry: int
@@ -50,6 +50,7 @@ class AuditRow:
     text: str
     data: str
     request_id: str = ""
+    behalf: Behalf | None = None
 
 
 def tell(entry: Entry, request_id: str = "") -> AuditRow:
@@ -68,6 +69,7 @@ def tell(entry: Entry, request_id: str = "") -> AuditRow:
         words(event),
         msgspec.json.encode(event).decode(),
         request_id,
+        entry.behalf,
     )
 
 

@@ -7,7 +7,8 @@ consumption and no previous value, and changes nothing that others sent.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -24,9 +25,10 @@ from bels.domain.periods import moscow_date
 from bels.domain.speak_for import SAME_ADDRESS
 from bels.domain.terms import Channel, EntryNumber, HoldReason, Period, ReadingStatus, Reason, Register
 from bels.intake import Intake
+from bels.journal.faults import UNAVAILABLE
 from bels.journal.journal import find_messages, find_repeated_sms
 from bels.journal.write import Db
-from bels.messages import Message, Outcome, Status, digest, outcomes_of
+from bels.messages import Message, Outcome, Status, TryLater, digest, outcomes_of
 from bels.projections import overview, receipts
 from bels.projections.overview import MeterRow, OverviewRow
 from bels.words import ReceiptState, Words, answer
@@ -136,6 +138,19 @@ def code_of(outcome: Outcome) -> str:
             return str(reason.value) if isinstance(reason, Reason) else Status.ACCEPTED.value
 
 
+@asynccontextmanager
+async def database(counter: Counter) -> AsyncIterator[Db]:
+    """Give a connection to the database.
+
+    :raises TryLater: it cannot be reached, or is lost meanwhile.
+    """
+    try:
+        async with counter.pool.acquire() as db:
+            yield db
+    except UNAVAILABLE as error:
+        raise TryLater(type(error).__name__) from error
+
+
 async def take(
     counter: Counter,
     sender: Sender,
@@ -154,7 +169,7 @@ async def take(
 
     :raises TryLater: nothing was stored.
     """
-    async with counter.pool.acquire() as db:
+    async with database(counter) as db:
         row = (await overview.find(db, [account])).get(account) if account else None
         linked = _speaks_for(row, sender) or _is_developers(counter, row, sender)
         came_before = await find_messages(db, [(sender.channel.value, message_id)])
@@ -174,18 +189,24 @@ async def take(
 
 
 async def speaks_for(counter: Counter, account: str, sender: Sender) -> bool:
-    """Say whether a sender is linked to an account, and may hear its consumption, balance and bills."""
-    async with counter.pool.acquire() as db:
+    """Say whether a sender is linked to an account, and may hear its consumption, balance and bills.
+
+    :raises TryLater: the database cannot be reached.
+    """
+    async with database(counter) as db:
         row = (await overview.find(db, [account])).get(account)
     return _speaks_for(row, sender) or _is_developers(counter, row, sender)
 
 
 async def linked_accounts(counter: Counter, sender: Sender) -> list[str]:
-    """List the open accounts to which a sender is linked, in order."""
+    """List the open accounts to which a sender is linked, in order.
+
+    :raises TryLater: the database cannot be reached.
+    """
     if not sender.digest:
         return []
     channels = SAME_ADDRESS.get(sender.channel, (sender.channel,))
-    async with counter.pool.acquire() as db:
+    async with database(counter) as db:
         rows = await db.fetch(
             """
             SELECT DISTINCT account FROM overview
@@ -204,10 +225,12 @@ async def known_accounts(counter: Counter, sender: Sender, kind: ContactKind, ad
     """List the accounts that a sender may mean: those it is linked to first, then those whose household gave this address.
 
     Whoever is only known may be offered the end of an account's number, and hears nothing of what is in it.
+
+    :raises TryLater: the database cannot be reached.
     """
     found = await linked_accounts(counter, sender)
     try:
-        async with counter.pool.acquire() as db:
+        async with database(counter) as db:
             found += await personal.households(db, counter.door.vault, kind, address, ACCOUNTS_MAX)
     except PersonalDataError:
         pass
@@ -215,8 +238,11 @@ async def known_accounts(counter: Counter, sender: Sender, kind: ContactKind, ad
 
 
 async def meter_of(counter: Counter, account: str) -> ShownMeter | None:
-    """Find the meter in service of an account, None where there is none."""
-    async with counter.pool.acquire() as db:
+    """Find the meter in service of an account, None where there is none.
+
+    :raises TryLater: the database cannot be reached.
+    """
+    async with database(counter) as db:
         row = (await overview.find(db, [account])).get(account)
     if row is None or row.meter is None:
         return None
@@ -224,8 +250,11 @@ async def meter_of(counter: Counter, account: str) -> ShownMeter | None:
 
 
 async def receipt_state(counter: Counter, receipt: str) -> ReceiptState | None:
-    """Say what a receipt stands for now, None where there is none."""
-    async with counter.pool.acquire() as db:
+    """Say what a receipt stands for now, None where there is none.
+
+    :raises TryLater: the database cannot be reached.
+    """
+    async with database(counter) as db:
         row = await receipts.find(db, receipt)
     if row is None:
         return None

@@ -41,7 +41,8 @@ class SaidKind(Word):
     CHOICE = "CHOICE"
     """An option of the last reply, by its ``key``."""
     PHOTO = "PHOTO"
-    """A picture of the display; ``text`` is the evidence under which it is kept."""
+    """A picture of the display; ``text`` is the evidence under which it is kept, and after a blank what was read from it, if
+    anything: a guess that is shown and must be confirmed like every value."""
     SILENCE = "SILENCE"
     """Nothing came in time."""
     LEFT = "LEFT"
@@ -128,9 +129,15 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What is answered to a turn. ``receipt`` is that of a message taken in this turn, ``code`` its outcome, else empty."""
+    """What is answered to a turn. ``receipt`` is that of a message taken in this turn, ``code`` its outcome, else empty.
+
+    ``account`` is the account that the talk is about now, or was in this turn; ``photos`` are the pictures that belong to the
+    reading with this receipt.
+    """
 
     lines: tuple[Line, ...]
     ask: Ask
     receipt: str = ""
     code: str = ""
+    account: str = ""
+    photos: tuple[str, ...] = ()
