@@ -28,8 +28,10 @@ from bels.command import (
     text_of,
 )
 from bels.commands_of_access import add_client, add_user
+from bels.commands_of_channels import add_voice
 from bels.commands_of_keys import add_key
 from bels.commands_of_money import add_bill, add_rulebook, add_statement, publish_text
+from bels.commands_of_outgoing import add_deliver, add_remind
 from bels.demo import load as demo
 from bels.domain.periods import over_at, period
 from bels.domain.terms import Period
@@ -156,6 +158,9 @@ def _parser() -> argparse.ArgumentParser:
     add_user(command)
     add_client(command)
     add_key(command)
+    add_voice(command)
+    add_deliver(command)
+    add_remind(command)
     command("rebuild", "Tell all views again from the journal, while bels serves", _rebuild)
     town = command("demo", "Load the demonstration town into an empty database", _demo)
     town.add_argument(

@@ -89,6 +89,20 @@ async def probes(pool: asyncpg.Pool, account: str) -> dict[str, list[str]]:
         "Mutation.submitReadings": [
             f"mutation {{ submitReadings(input: {{rows: [{reading}]}}) {{ accepted rows {{ outcome {{ {answered} }} }} }} }}"
         ],
+        "Mutation.makeLinkCode": [f'mutation {{ makeLinkCode(input: {{account: "{account}"}}) {{ {answered} }} }}'],
+        "Mutation.unlinkSender": [
+            (
+                f'mutation {{ unlinkSender(input: {{account: "{account}", sender: "{encode_id("Sender", f"{account}/99")}",'
+                f' idempotencyKey: "u"}}) {{ {answered} }} }}'
+            )
+        ],
+        "Mutation.chooseNotices": [
+            (
+                f'mutation {{ chooseNotices(input: {{account: "{account}", channel: SMS, topics: [NOTICES]}})'
+                f" {{ {answered} }} }}"
+            )
+        ],
+        "Mutation.stopNotices": [f'mutation {{ stopNotices(input: {{account: "{account}"}}) {{ {answered} }} }}'],
         "Mutation.confirmReading": [
             f'mutation {{ confirmReading(input: {{receipt: "{each}", idempotencyKey: "c"}}) {{ {answered} }} }}'
             for each in receipts
@@ -98,6 +112,7 @@ async def probes(pool: asyncpg.Pool, account: str) -> dict[str, list[str]]:
 
 NOT_ABOUT_AN_ACCOUNT = {
     *("me", "possibleRefusals", "rateLimit", "rulebook", "rulebookHistory", "sessions", "tariff"),
+    *("office", "outages"),
     *("changePassword", "logIn", "logOut", "renewSession"),
 }
 PROVEN_ELSEWHERE = {"linkAccount", "registerConsumer", "unlinkAccount"}
@@ -146,6 +161,7 @@ EVERYTHING_OF_AN_ACCOUNT = """{ account(number: "%s") {
   estimation { averageSince { values { value } } averageUntil { values { value } } }
   balance { owed { period } explain { steps { text } } }
   penalties(on: "2024-08-01") { sums { period } }
+  notices(first: 100) { edges { node { id } } } preferences { channel } senders { id }
 } }"""
 
 

@@ -28,6 +28,7 @@ from bels.api.engine.operations import Operation
 from bels.domain.terms import Role
 from bels.intake import Intake
 from bels.observing.request import noted
+from bels.reception.office import Office, shipped_office
 
 LIMITS = {
     Kind.ANONYMOUS: Limit(600, 10.0, "anonymous"),
@@ -71,6 +72,7 @@ class Supplier:
     documents_only: bool = False
     rights: Rights = RIGHTS
     budgets: Budgets = field(default_factory=Budgets)
+    office: Office = field(default_factory=shipped_office)
 
 
 @dataclass(slots=True)
@@ -89,6 +91,8 @@ class Context(RequestContext[Supplier]):
     seen: set[str] = field(default_factory=set)
     cost: int = 0
     bucket: Bucket | None = None
+    loaders: dict[str, Any] = field(default_factory=dict)
+    """What reads rows for a whole list at once, by name; it remembers nothing."""
 
     @property
     def caller(self) -> Caller:

@@ -7,13 +7,45 @@ from datetime import date, datetime
 import strawberry
 
 import bels.api.enums  # noqa: F401  # the enums are described there
+from bels.api.enums import describe
 from bels.domain import terms
 from bels.domain.terms import Kwh, MeterModel, Period, Register
+from bels.journal.entry import Ground
 
 KEY = "A name for this message, yours, at most 200 characters: the same key and content give the same outcome for ever."
 ACCOUNT = 'Seven digits, for example "1000101".'
 ACT = "The number or name of the act."
 AT = "When it happened."
+BEHALF = "For whom an operator acts, and by what right; nobody else may say it."
+
+strawberry.enum(Ground, name="BehalfGround", description="By what right an operator acts for a consumer.")
+describe(
+    {
+        Ground.IN_PERSON: "The consumer stood before the operator, with a document (лично).",
+        Ground.BY_PHONE: "The consumer called (по телефону).",
+        Ground.LETTER: "The consumer wrote (по заявлению).",
+        Ground.POWER_OF_ATTORNEY: "Somebody came with a power of attorney (по доверенности).",
+    }
+)
+
+
+@strawberry.input(
+    description=(
+        'For whom an operator acts, and by what right. Example: `{who: "REPRESENTATIVE", ground: POWER_OF_ATTORNEY, '
+        'document: "доверенность …4821 2024-01-15"}`.'
+    )
+)
+class BehalfInput:
+    """For whom an operator acts, and by what right."""
+
+    who: str = strawberry.field(
+        description='"HOLDER", "MEMBER", "REPRESENTATIVE", or a person of the cabinet by its id ("u-...").'
+    )
+    ground: Ground = strawberry.field(description="By what right.")
+    document: str | None = strawberry.field(
+        default=None,
+        description="What was shown: its kind, its day, the end of its number; 3 to 200 characters, never the number itself.",
+    )
 
 
 @strawberry.input(description='What one register shows, as written: `{register: TOTAL, value: "10385"}`.')
@@ -46,6 +78,7 @@ class SubmitReadingInput:
     values: list[RegisterReading] = strawberry.field(description="Every register of the meter.")
     taken_at: datetime | None = strawberry.field(default=None, description="When it was read off the meter.")
     meter: str | None = strawberry.field(default=None, description="The meter's number, to be checked.")
+    behalf: BehalfInput | None = strawberry.field(default=None, description=BEHALF)
 
 
 @strawberry.input(description="Up to 500 readings; each has its own outcome, and a bad one never stops another.")
@@ -72,6 +105,7 @@ class ConfirmReadingInput:
     receipt: str = strawberry.field(description="The receipt of the held reading.")
     idempotency_key: strawberry.ID = strawberry.field(description=KEY)
     values: list[RegisterReading] | None = strawberry.field(default=None, description="The same values, to be checked.")
+    behalf: BehalfInput | None = strawberry.field(default=None, description=BEHALF)
 
 
 @strawberry.input(description="An operator's decision that a held reading counts.")
@@ -131,6 +165,7 @@ class OpenAccountInput:
     rooms: int = strawberry.field(description="Rooms, 1 to 30.")
     permanent: int = strawberry.field(description="Permanent residents, 0 to 100.")
     owners: int = strawberry.field(default=1, description="Owners, 1 to 100.")
+    behalf: BehalfInput | None = strawberry.field(default=None, description=BEHALF)
 
 
 @strawberry.input(description="The closing of an account.")
@@ -141,6 +176,7 @@ class CloseAccountInput:
     idempotency_key: strawberry.ID = strawberry.field(description=KEY)
     closed_at: datetime = strawberry.field(description=AT)
     ground: str = strawberry.field(description="Why; kept for the auditor.")
+    behalf: BehalfInput | None = strawberry.field(default=None, description=BEHALF)
 
 
 @strawberry.input(description="Residents from a day on.")
@@ -152,6 +188,7 @@ class ChangeResidentsInput:
     effective_on: date = strawberry.field(description="From this day on.")
     permanent: int = strawberry.field(description="Permanent residents, 0 to 100.")
     owners: int = strawberry.field(default=1, description="Owners, 1 to 100.")
+    behalf: BehalfInput | None = strawberry.field(default=None, description=BEHALF)
 
 
 @strawberry.input(description="Temporary residents, more than five days in a row.")
@@ -163,6 +200,7 @@ class RegisterTemporaryResidentsInput:
     persons: int = strawberry.field(description="How many.")
     since: date = strawberry.field(description="The first day.")
     until: date = strawberry.field(description="The day after the last one.")
+    behalf: BehalfInput | None = strawberry.field(default=None, description=BEHALF)
 
 
 @strawberry.input(description="An absence of more than five full days; it counts only without a meter.")
@@ -174,6 +212,7 @@ class RegisterAbsenceInput:
     persons: int = strawberry.field(description="How many.")
     left_on: date = strawberry.field(description="The day of leaving; it does not count.")
     returned_on: date = strawberry.field(description="The day of return; it does not count.")
+    behalf: BehalfInput | None = strawberry.field(default=None, description=BEHALF)
 
 
 @strawberry.input(description="A meter put into service.")
@@ -303,6 +342,7 @@ class LinkChannelInput:
     idempotency_key: strawberry.ID = strawberry.field(description=KEY)
     channel: terms.Channel = strawberry.field(description="SMS, VOICE, EMAIL, TELEGRAM, MAX, CABINET or MOBILE.")
     address: str = strawberry.field(description="The phone, chat or e-mail; only its keyed digest is stored.")
+    behalf: BehalfInput | None = strawberry.field(default=None, description=BEHALF)
 
 
 @strawberry.input(description="A sender that may speak for the account no more.")
@@ -314,6 +354,7 @@ class UnlinkChannelInput:
     channel: terms.Channel = strawberry.field(description="The channel.")
     address: str = strawberry.field(description="The phone, chat or e-mail.")
     ground: str = strawberry.field(description="Why; kept for the auditor.")
+    behalf: BehalfInput | None = strawberry.field(default=None, description=BEHALF)
 
 
 def values_of(values: list[RegisterValueInput]) -> Kwh:

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from re import compile as pattern
+
 import msgspec
 from graphql import GraphQLError
 
-from bels.access.callers import Caller
+from bels.access.callers import Caller, Right
+from bels.access.documents import is_note
+from bels.access.people import find_person
 from bels.api.context import Info
 from bels.api.engine.scalars import BadUserInputError
+from bels.api.inputs import BehalfInput
 from bels.domain.commands import Command
+from bels.domain.events import ReadingRefused
 from bels.domain.read_value import holds_contact, quoted_number
 from bels.domain.receive_payment import is_suspense
+from bels.journal.entry import Behalf
+from bels.journal.faults import UNAVAILABLE
 from bels.journal.journal import RULEBOOK
 from bels.messages import Message, Outcome, TryLater
 
 KEY_LENGTH_MAX = 200
+
+PARTIES = ("HOLDER", "MEMBER", "REPRESENTATIVE")
+"""For whom an operator may act who has no id of his own here."""
+
+_DATE = pattern(r"\b(?:\d{1,2}\.\d{1,2}\.\d{4}|\d{4}-\d{2}-\d{2})\b")
+"""The day of a document is no number of it."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -25,6 +42,18 @@ class TryLaterError(GraphQLError):
     def __init__(self) -> None:
         message = "Сервис недоступен, сообщение НЕ принято. Повторите тот же запрос позже."
         super().__init__(message, extensions={"code": "TRY_LATER", "retryable": True})
+
+
+@contextmanager
+def or_later() -> Iterator[None]:
+    """Let a client try later whose request the database could not be reached for.
+
+    :raises TryLaterError: nothing was stored.
+    """
+    try:
+        yield
+    except (TryLater, *UNAVAILABLE):
+        raise TryLaterError from None
 
 
 def is_key(key: str) -> bool:
@@ -47,6 +76,36 @@ def raw_of(content: object) -> str:
     return _encode(content).decode()
 
 
+def content_of(given: object) -> object:
+    """Give an input as the content of a message: without ``behalf`` where nobody said it, as it was before there was one."""
+    if getattr(given, "behalf", None) is not None:
+        return given
+    return {f.name: getattr(given, f.name) for f in fields(given) if f.name != "behalf"}  # type: ignore[arg-type]  # an input is a dataclass
+
+
+async def behalf_of(info: Info, given: BehalfInput | None) -> Behalf | None:
+    """Read for whom an operator acts.
+
+    :raises GraphQLError: somebody else than an operator says so.
+    :raises BadUserInputError: the party is nobody that there is, or the note of the document cannot be kept for ever.
+    """
+    if given is None:
+        return None
+    if Right.OPERATOR not in info.context.caller.rights:
+        raise GraphQLError("Only an operator acts on behalf of somebody.", extensions={"code": "FORBIDDEN"})
+    who = given.who.strip()
+    if who not in PARTIES:
+        async with info.context.app.pool.acquire() as db:
+            if await find_person(db, who) is None:
+                raise BadUserInputError(f"`behalf.who` must be one of {', '.join(PARTIES)}, or the id of a person.")
+    document = given.document.strip() if given.document is not None else None
+    if document is not None and not is_note(_DATE.sub("…", document)):
+        raise BadUserInputError(
+            "`behalf.document` must have 3 to 200 characters, without phones, e-mails and whole numbers of documents."
+        )
+    return Behalf(who, given.ground, document)
+
+
 def name_of(info: Info, caller: Caller, key: str) -> str:
     """Name a caller's message, for ever; a key that could be somebody's phone or e-mail is sealed."""
     return info.context.app.door.raw_texts.guarded(caller.message_id(key))
@@ -63,9 +122,16 @@ def note_of(text: str, field: str) -> str:
 
 
 def message_of(
-    info: Info, caller: Caller, key: str, account: str, command: Command, raw: str, field: str = "idempotencyKey"
+    info: Info,
+    caller: Caller,
+    key: str,
+    account: str,
+    command: Command | ReadingRefused,
+    raw: str,
+    field: str = "idempotencyKey",
+    behalf: Behalf | None = None,
 ) -> Message:
-    """Make a message of a caller: its channel is the credential's, its name the caller's key.
+    """Make a message of a caller: its channel is the credential's, its name the caller's key; ``raw`` tells ``behalf``, too.
 
     :raises BadUserInputError: the key is empty or too long.
     """
@@ -75,7 +141,7 @@ def message_of(
         raw = info.context.app.door.raw_texts.guarded(raw)
         # A payer who gives a phone for an account is not to be found by it.
         account = account if is_suspense(account) else quoted_number(account)
-    return Message(caller.channel, name, caller.actor, account, command, raw, info.context.request_id)
+    return Message(caller.channel, name, caller.actor, account, command, raw, info.context.request_id, behalf)
 
 
 async def submit(info: Info, message: Message) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import strawberry
 from graphql import GraphQLError
@@ -17,11 +18,13 @@ from bels.api.context import Info
 from bels.api.engine.scalars import BadUserInputError
 from bels.api.entries import EntryMutation
 from bels.api.inputs import model_of, values_of
-from bels.api.messages import TryLaterError, is_key, message_of, note_of, raw_of, submit
+from bels.api.messages import TryLaterError, behalf_of, content_of, is_key, message_of, note_of, raw_of, submit
 from bels.api.money_mutations import MoneyMutation
 from bels.api.notices import NoticeMutation
+from bels.api.objects import BehalfShown
 from bels.api.office import OfficeMutation
 from bels.api.outcomes import (
+    CommandDone,
     CommandRefused,
     CommandResult,
     ReadingAccepted,
@@ -42,11 +45,20 @@ from bels.api.sender_links import SenderLinkMutation
 from bels.domain import commands
 from bels.domain.commands import Command, SubmitReading
 from bels.domain.terms import EntryNumber, Reason, Role
+from bels.journal.entry import Behalf
 from bels.messages import Message, TryLater
 
 ROWS_MAX = 500
 VALUES_MAX = 10
 """Values of a reading that are looked at: three registers, and some to say that there are too many."""
+
+
+class _ForConsumer(Protocol):
+    """What the inputs of an operator's commands for a consumer have in common."""
+
+    account: str
+    idempotency_key: strawberry.ID
+    behalf: inputs.BehalfInput | None
 
 
 class LinkUsedError(GraphQLError):
@@ -65,22 +77,36 @@ def texts(values: Sequence[inputs.RegisterReading]) -> Mapping[str, str]:
     return named
 
 
-def _reading(info: Info, given: inputs.SubmitReadingInput) -> Message:
+def _reading(info: Info, given: inputs.SubmitReadingInput, behalf: Behalf | None) -> Message:
     app = info.context.app
-    caller = info.context.caller_for(Role.CONSUMER)
+    caller = info.context.caller_for(Role.CONSUMER if behalf is None else Role.OPERATOR)
     values = texts(given.values)
     command = SubmitReading(app.intake.clock(), values, Role.CONSUMER, given.taken_at, given.meter)
-    raw = raw_of(("submitReading", given.account, values, given.taken_at, given.meter))
+    said = () if behalf is None else (behalf,)
+    raw = raw_of(("submitReading", given.account, values, given.taken_at, given.meter, *said))
     # Whatever a person wrote for a value, a name or a phone perhaps, is kept sealed.
     raw = app.door.raw_texts.kept(raw, *values.values())
-    return message_of(info, caller, given.idempotency_key, given.account, command, raw)
+    return message_of(info, caller, given.idempotency_key, given.account, command, raw, behalf=behalf)
 
 
-async def _carry_out(info: Info, role: Role, account: str, key: str, command: Command, given: object) -> CommandResult:
+async def _carry_out(
+    info: Info, role: Role, account: str, key: str, command: Command, given: object, behalf: Behalf | None = None
+) -> CommandResult:
     caller = info.context.caller_for(role)
     raw = raw_of((type(command).__name__, given))
-    outcome = await submit(info, message_of(info, caller, key, account, command, raw))
-    return done(outcome, caller.channel, caller.actor)
+    outcome = await submit(info, message_of(info, caller, key, account, command, raw, behalf=behalf))
+    shown = done(outcome, caller.channel, caller.actor)
+    if isinstance(shown, CommandDone):
+        for entry in shown.entries:
+            entry.behalf = BehalfShown.of(behalf)
+    return shown
+
+
+async def _carry_out_for(info: Info, command: Command, given: _ForConsumer) -> CommandResult:
+    """Carry out what an operator does for a consumer, whoever the consumer is and however he asked."""
+    behalf = await behalf_of(info, given.behalf)
+    content = content_of(given)
+    return await _carry_out(info, Role.OPERATOR, given.account, given.idempotency_key, command, content, behalf)
 
 
 @dataclass(slots=True)
@@ -132,7 +158,7 @@ class Mutation(
         """Submit a reading."""
         if info.context.see(input.account) is None:
             return not_seen_reading(input.account)
-        message = _reading(info, input)
+        message = _reading(info, input, await behalf_of(info, input.behalf))
         if info.context.caller.kind is not Kind.LINK:
             return submitted(await submit(info, message))
         async with _one_task(info) as task:
@@ -151,8 +177,9 @@ class Mutation(
             )
         seen = [info.context.see(row.account) is not None for row in input.rows]
         named = [(i, row) for i, row in enumerate(input.rows) if seen[i] and is_key(row.idempotency_key)]
+        messages = [_reading(info, row, await behalf_of(info, row.behalf)) for _, row in named]
         try:
-            outcomes = await info.context.app.intake.handle([_reading(info, row) for _, row in named])
+            outcomes = await info.context.app.intake.handle(messages)
         except TryLater:
             raise TryLaterError from None
         taken = {i: outcome for (i, _), outcome in zip(named, outcomes, strict=True)}
@@ -176,7 +203,9 @@ class Mutation(
         account, entry = held
         values = texts(input.values) if input.values is not None else None
         command = commands.ConfirmReading(entry, info.context.app.intake.clock(), Role.CONSUMER, values)
-        return await _carry_out(info, Role.CONSUMER, account, input.idempotency_key, command, input)
+        behalf = await behalf_of(info, input.behalf)
+        role = Role.CONSUMER if behalf is None else Role.OPERATOR
+        return await _carry_out(info, role, account, input.idempotency_key, command, content_of(input), behalf)
 
     @strawberry.mutation(description="Let a held reading count (operator).")
     async def decide_reading(self, info: Info, input: inputs.DecideReadingInput) -> CommandResult:
@@ -205,20 +234,20 @@ class Mutation(
         command = commands.OpenAccount(
             input.opened_at, input.locality, input.stove, input.rooms, input.permanent, input.owners
         )
-        return await _carry_out(info, Role.OPERATOR, input.account, input.idempotency_key, command, input)
+        return await _carry_out_for(info, command, input)
 
     @strawberry.mutation(description="Close an account (operator).")
     async def close_account(self, info: Info, input: inputs.CloseAccountInput) -> CommandResult:
         """Close an account."""
         command = commands.CloseAccount(input.closed_at, note_of(input.ground, "ground"))
-        return await _carry_out(info, Role.OPERATOR, input.account, input.idempotency_key, command, input)
+        return await _carry_out_for(info, command, input)
 
     @strawberry.mutation(description="Change the residents and owners from a day on (operator).")
     async def change_residents(self, info: Info, input: inputs.ChangeResidentsInput) -> CommandResult:
         """Change residents."""
         at = info.context.app.intake.clock()
         command = commands.ChangeResidents(input.effective_on, input.permanent, at, input.owners)
-        return await _carry_out(info, Role.OPERATOR, input.account, input.idempotency_key, command, input)
+        return await _carry_out_for(info, command, input)
 
     @strawberry.mutation(description="Register temporary residents (operator).")
     async def register_temporary_residents(
@@ -227,14 +256,14 @@ class Mutation(
         """Register temporary residents."""
         at = info.context.app.intake.clock()
         command = commands.RegisterTemporaryResidents(input.persons, input.since, input.until, at)
-        return await _carry_out(info, Role.OPERATOR, input.account, input.idempotency_key, command, input)
+        return await _carry_out_for(info, command, input)
 
     @strawberry.mutation(description="Register an absence (operator).")
     async def register_absence(self, info: Info, input: inputs.RegisterAbsenceInput) -> CommandResult:
         """Register an absence."""
         at = info.context.app.intake.clock()
         command = commands.RegisterAbsence(input.persons, input.left_on, input.returned_on, at)
-        return await _carry_out(info, Role.OPERATOR, input.account, input.idempotency_key, command, input)
+        return await _carry_out_for(info, command, input)
 
     @strawberry.mutation(description="Put a meter into service (inspector).")
     async def install_meter(self, info: Info, input: inputs.InstallMeterInput) -> CommandResult:
@@ -309,8 +338,9 @@ class Mutation(
         command = commands.LinkChannel(
             input.channel, sender_digest(input.address, app.door.sender_key), app.intake.clock()
         )
-        given = (input.account, command.channel, command.sender)
-        return await _carry_out(info, Role.OPERATOR, input.account, input.idempotency_key, command, given)
+        behalf = await behalf_of(info, input.behalf)
+        given = (input.account, command.channel, command.sender, *(() if behalf is None else (behalf,)))
+        return await _carry_out(info, Role.OPERATOR, input.account, input.idempotency_key, command, given, behalf)
 
     @strawberry.mutation(description="Let a phone, a chat or an e-mail speak for the account no more (operator).")
     async def unlink_channel(self, info: Info, input: inputs.UnlinkChannelInput) -> CommandResult:
@@ -318,5 +348,6 @@ class Mutation(
         app = info.context.app
         sender = sender_digest(input.address, app.door.sender_key)
         command = commands.UnlinkChannel(input.channel, sender, app.intake.clock(), note_of(input.ground, "ground"))
-        given = (input.account, command.channel, command.sender, input.ground)
-        return await _carry_out(info, Role.OPERATOR, input.account, input.idempotency_key, command, given)
+        behalf = await behalf_of(info, input.behalf)
+        given = (input.account, command.channel, command.sender, input.ground, *(() if behalf is None else (behalf,)))
+        return await _carry_out(info, Role.OPERATOR, input.account, input.idempotency_key, command, given, behalf)

@@ -9,11 +9,13 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 import strawberry
 
+import bels.api.inputs  # noqa: F401  # the grounds are described there
 from bels.access.callers import WHOLE, Caller, Sight
 from bels.api.context import Info
 from bels.api.engine.paging import Node, Page, encode_id
 from bels.api.engine.scalars import Money
 from bels.api.enums import Quality
+from bels.api.photos import Photo, photo_loader
 from bels.api.sums import ChargeLine, charges
 from bels.domain import terms
 from bels.domain.events import Average as DomainAverage
@@ -21,6 +23,7 @@ from bels.domain.events import Norm as DomainNorm
 from bels.domain.events import UsageRecalculated
 from bels.domain.receive_payment import is_suspense
 from bels.domain.terms import Period
+from bels.journal.entry import Behalf, Ground
 from bels.projections import readings
 from bels.projections.audit import AuditRow
 from bels.projections.overview import MeterRow
@@ -175,6 +178,15 @@ class Reading(Node):
     hold: terms.HoldReason | None = strawberry.field(description="Why it is or was held.")
     limit: int | None = strawberry.field(description="The plausible kWh it exceeded, where held for that.")
     counted_in: Period | None = strawberry.field(description="The period whose closing billed it.")
+
+    @strawberry.field(description="Photos of the display that came with it.")
+    async def photos(self, info: Info) -> list[Photo]:
+        """Find its photos, with those of the other readings of a list."""
+        loaders = info.context.loaders
+        if "photos" not in loaders:
+            loaders["photos"] = photo_loader(info.context.app.pool)
+        found: list[Photo] = await loaders["photos"].load(self.receipt)
+        return found
 
     @classmethod
     def of(cls, row: ReadingRow) -> Reading:
@@ -356,6 +368,22 @@ class Usage(Node):
         )
 
 
+@strawberry.type(name="Behalf", description="For whom an operator acted, and by what right.")
+class BehalfShown:
+    """For whom an operator acted."""
+
+    who: str = strawberry.field(description="HOLDER, MEMBER, REPRESENTATIVE, or a person of the cabinet by its id.")
+    ground: Ground = strawberry.field(description="By what right.")
+    document: str | None = strawberry.field(description="What was shown, without its number.")
+
+    @classmethod
+    def of(cls, behalf: Behalf | None) -> BehalfShown | None:
+        """Show for whom, where anybody said."""
+        if behalf is None:
+            return None
+        return cls(who=behalf.who, ground=behalf.ground, document=behalf.document)
+
+
 @strawberry.type(description="An entry of the account's journal, in words a person understands.")
 class AuditEntry(Node):
     """An entry of the account's journal."""
@@ -372,6 +400,9 @@ class AuditEntry(Node):
     data: str = strawberry.field(description="The event itself, as JSON.")
     request_id: str = strawberry.field(
         description="The request that brought the message, as in the logs; empty where none did."
+    )
+    behalf: BehalfShown | None = strawberry.field(
+        default=None, description="For whom an operator acted; null where everybody spoke for himself, or nobody said."
     )
 
     @classmethod
@@ -390,6 +421,7 @@ class AuditEntry(Node):
             rule=row.rule,
             data=row.data,
             request_id=row.request_id,
+            behalf=BehalfShown.of(row.behalf),
         )
 
 
