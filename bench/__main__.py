@@ -17,6 +17,7 @@ from bels.embedded import embedded
 from bels.settings import Settings
 from bench import attack as attacks
 from bench import bill as bills
+from bench import channels as channel_loads
 from bench import closing, ours, registers, traffic
 from bench import price as prices
 from bench.copy import limit_of_tables
@@ -165,6 +166,13 @@ def _count(url: str, table_name: str) -> int:
     return asyncio.run(run())
 
 
+def channels(ground: Ground) -> list[Figure]:
+    """SMS and calls beside the API's normal traffic: what they do to its answers."""
+    if not ground.has_bels:
+        return [Figure("channels", "p99 ms", None, most=2.0)]
+    return channel_loads.channels(ground.url, ground.rounds, ground.seconds)
+
+
 BENCHMARKS: dict[str, Callable[[Ground], list[Figure]]] = {
     "submitReading": submit_reading,
     "submitReadings": submit_readings,
@@ -174,6 +182,7 @@ BENCHMARKS: dict[str, Callable[[Ground], list[Figure]]] = {
     "bill": bill,
     "price": price,
     "attack": attack,
+    "channels": channels,
 }
 
 

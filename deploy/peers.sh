@@ -69,6 +69,11 @@ for folder in $graphql tests/peers/smpp tests/peers/web; do
 	fi
 done
 
+if [ "$(id -u)" = 0 ] && command -v mmdebstrap >/dev/null && [ ! -e "$venvs/asterisk/.suite" ]; then
+	echo "Unpacking Asterisk for the tests (once) ..."
+	sh tests/peers/asterisk-root.sh "$venvs/asterisk" >/dev/null 2>&1 </dev/null || echo "Asterisk could not be unpacked." >&2
+fi
+
 python=.venv/bin/python
 [ -x "$python" ] || python=${PYTHON:-python3}
 for name in clients codegen; do

@@ -8,7 +8,6 @@ from re import findall, search
 
 import pytest
 
-from bels.channels.sms_grammar import SMS_ORDER, Reading, read_message, read_values
 from bels.domain.events import (
     AccountOpened,
     CommandRefused,
@@ -34,6 +33,7 @@ from bels.domain.terms import (
     Stove,
 )
 from bels.messages import Outcome, Status
+from bels.reception.grammar import SMS_ORDER, Reading, read_message, read_values
 from bels.words import (
     SMS_LENGTH_MAX,
     TRY_LATER,

@@ -1,7 +1,7 @@
-"""Kannel, the SMS gateway, in front of bels, and a phone behind it (``fakesmsc``, which comes with Kannel).
+"""Kannel, the SMS gateway, in front of bels, bound to an operator's SMSC, as ``deploy/kannel/kannel.conf`` says.
 
-``phone <-> smsc = fake <-> bearerbox <-> smsbox <-> GET /channels/sms``. bearerbox speaks to the operators; smsbox turns a
-text into a request to bels and the answer into one SMS or more.
+``phone <-> SMSC <-SMPP-> bearerbox <-> smsbox <-> GET /channels/sms``. bearerbox speaks to the operator; smsbox turns a text
+into a request to bels and the answer into one SMS or more. The tests change its numbers, not its lines.
 """
 
 from __future__ import annotations
@@ -10,193 +10,110 @@ import asyncio
 import re
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, quote_plus, unquote_to_bytes
+from string import Template
+from urllib.parse import quote, quote_plus
 
 import httpx
 
-from bels.words import TRY_LATER
 from tests.peers import found, need, stop
-from tests.servers import free_port
+from tests.peers.smsc import PASSWORD, SHORT_NUMBER, USER, Smsc, need_smsc, smsc
+from tests.servers import ROOT, free_port
 
-FAKESMSC = "/usr/lib/kannel/test/fakesmsc"
+CONFIGURATION = ROOT / "deploy" / "kannel" / "kannel.conf"
 PACKAGES = "kannel kannel-extras"
 START_WAIT_S = 20.0
 ANSWER_WAIT_S = 30.0
-SHORT_NUMBER = "1234"
-PASSWORD = "status"
-
-# An IP list of Kannel is "allow what is not denied", so each has both lines. Only the port of smsc = fake cannot be bound to
-# one interface; nobody else may connect to it. reply-couldnotfetch is said after the last repeat: that message is lost.
-# %p %P %a %c %C %I %T are sender, receiver, text, coding, charset, id and time.
-CONFIGURATION = """
-group = core
-admin-port = {admin}
-admin-interface = 127.0.0.1
-admin-password = {password}
-status-password = {password}
-admin-deny-ip = "*.*.*.*"
-admin-allow-ip = 127.0.0.1
-smsbox-port = {box}
-smsbox-interface = 127.0.0.1
-box-deny-ip = "*.*.*.*"
-box-allow-ip = 127.0.0.1
-log-file = "{folder}/bearerbox.log"
-store-type = spool
-store-location = "{folder}/spool"
-dlr-storage = internal
-
-group = smsc
-smsc = fake
-smsc-id = OPERATOR
-port = {operator}
-connect-allow-ip = 127.0.0.1
-
-group = smsbox
-bearerbox-host = 127.0.0.1
-bearerbox-port = {box}
-log-file = "{folder}/smsbox.log"
-log-level = 0
-mo-recode = {recode}
-http-request-retry = {repeats}
-http-queue-delay = 1
-http-timeout = 10
-reply-couldnotfetch = "{lost}"
-
-group = sms-service
-keyword = default
-catch-all = true
-get-url = "{adapter}/channels/sms?from=%p&to=%P&text=%a&coding=%c&charset=%C&id=%I&ts=%T&token={token}"
-accept-x-kannel-headers = true
-concatenation = true
-max-messages = 3
-omit-empty = true
-"""
-
-_GOT = re.compile(rb"Got message [0-9]+: <(\S+) (\S+) (?:udh (\S+) )?(text|data|ucs-2) (.*)>$")
+POLL_S = 0.05
+GATEWAY_PASSWORD = "status"
+TEST_VALUES = {"http-request-retry": "100", "http-queue-delay": "1", "log-level": "0", "reconnect-delay": "1"}
+"""A second between repeats, and a log that tells of each."""
 
 
 def need_kannel() -> None:
-    """Skip, or fail, without Kannel."""
-    need("bearerbox", "smsbox", FAKESMSC, packages=PACKAGES)
-
-
-@dataclass(frozen=True, slots=True)
-class Phone:
-    """A phone, or rather its operator, who connects to Kannel at a port and waits for the answer to one SMS."""
-
-    port: int
-    number: str = "+79161234567"
-
-    async def hears(self, text: str) -> str:
-        """Send a text and read the answer, put together from all its parts; Cyrillic travels as UCS-2, both ways.
-
-        :raises TimeoutError: no whole answer came.
-        """
-        sent = f"text {text}" if text.isascii() else f"ucs2 {quote(text.encode('utf-16-be'), safe='')}"
-        process = await asyncio.create_subprocess_exec(
-            *(FAKESMSC, "-H", "127.0.0.1", "-r", str(self.port), "-m", "1", f"{self.number} {SHORT_NUMBER} {sent}"),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        assert process.stdout is not None
-        try:
-            async with asyncio.timeout(ANSWER_WAIT_S):
-                parts: dict[int, str] = {}
-                async for line in process.stdout:
-                    got = _GOT.search(line.rstrip(b"\n"))
-                    if got is None:
-                        continue
-                    assert (got[1].decode(), got[2].decode()) == (SHORT_NUMBER, self.number)
-                    number, count = _part(got[3])
-                    parts[number] = _read(got[4], got[5])
-                    if len(parts) == count:
-                        return "".join(parts[number] for number in sorted(parts))
-            raise AssertionError("fakesmsc ended before the answer came")
-        finally:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-
-
-def _part(header: bytes | None) -> tuple[int, int]:
-    """Read which part of how many it is: the user data header ``05 00 03 <reference> <count> <number>``."""
-    if header is None:
-        return 1, 1
-    read = unquote_to_bytes(header.replace(b"+", b"%20"))
-    assert read[:3] == b"\x05\x00\x03", read
-    return read[5], read[4]
-
-
-def _read(kind: bytes, body: bytes) -> str:
-    return body.decode("ascii") if kind == b"text" else unquote_to_bytes(body.replace(b"+", b"%20")).decode("utf-16-be")
+    """Skip, or fail, without Kannel and the SMSC."""
+    need("bearerbox", "smsbox", packages=PACKAGES)
+    need_smsc()
 
 
 @dataclass(frozen=True, slots=True)
 class Kannel:
-    """A running gateway, and a phone that can reach it."""
+    """A running gateway, the operator behind it, and where it takes texts to send."""
 
     folder: Path
-    phone: Phone
+    operator: Smsc
+    sendsms: str
 
-    async def repeats(self, text: str) -> None:
-        """Wait until bels has not taken a text and Kannel, which keeps it, has tried again."""
+    async def repeats(self, text: str, times: int = 1) -> None:
+        """Wait until bels has not taken a text and Kannel, which keeps it, has tried again so many times."""
         asked = f"text={quote_plus(text)}&"
         async with asyncio.timeout(ANSWER_WAIT_S):
-            while not any(asked in line for line in self._log() if "Retrying request" in line):  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+            while sum(asked in line for line in self._log() if "Retrying request" in line) < times:  # noqa: ASYNC110
+                await asyncio.sleep(POLL_S)
 
     def _log(self) -> list[str]:
         return (self.folder / "smsbox.log").read_text("utf-8", "replace").splitlines()
 
 
-@contextmanager
-def kannel(folder: Path, adapter: str, token: str, *, repeats: int = 100, recode: bool = True) -> Iterator[Kannel]:
-    """Run Kannel in an empty folder, in front of a bels at the URL ``adapter``.
+def configuration(folder: Path, adapter: str, token: str, smpp_port: int, ports: dict[str, int], **values: str) -> str:
+    """Fill the template for a folder and the ports of this run; ``values`` replace settings by name, _ for -."""
+    text = Template(CONFIGURATION.read_text("utf-8")).substitute(
+        KANNEL_FOLDER=folder / "spool",
+        KANNEL_LOGS=folder,
+        KANNEL_PASSWORD=GATEWAY_PASSWORD,
+        KANNEL_ADMIN_PORT=ports["admin"],
+        KANNEL_BOX_PORT=ports["box"],
+        KANNEL_SENDSMS_PORT=ports["sendsms"],
+        BELS_URL=adapter,
+        BELS_SMS_CREDENTIAL=quote(token, safe=""),
+        SMPP_HOST="127.0.0.1",
+        SMPP_PORT=smpp_port,
+        SMPP_USER=USER,
+        SMPP_PASSWORD=PASSWORD,
+        SMPP_NUMBER=SHORT_NUMBER,
+    )
+    for name, value in (TEST_VALUES | {name.replace("_", "-"): value for name, value in values.items()}).items():
+        text, changed = re.subn(rf"(?m)^{name} = .*$", f"{name} = {value}", text)
+        assert changed, f"the template has no {name}"
+    return text
 
-    ``repeats`` of a request that was not answered 200 come a second apart. ``recode``: a UCS-2 text reaches bels as UTF-8,
-    else as the bytes that the phone sent.
+
+@asynccontextmanager
+async def kannel(folder: Path, adapter: str, token: str, **values: str) -> AsyncIterator[Kannel]:
+    """Run Kannel in an empty folder, in front of a bels at the URL ``adapter``; ``values`` are those of ``configuration``.
 
     :raises RuntimeError: it does not start.
     """
-    ports = {name: free_port() for name in ("admin", "box", "operator")}
+    need_kannel()
+    ports = {name: free_port() for name in ("admin", "box", "sendsms")}
     (folder / "spool").mkdir()
-    configuration = folder / "kannel.conf"
-    configuration.write_text(
-        CONFIGURATION.format(
-            **ports,
-            folder=folder,
-            adapter=adapter,
-            token=token,
-            password=PASSWORD,
-            repeats=repeats,
-            recode=str(recode).lower(),
-            lost=TRY_LATER,
-        )
-    )
-
-    def told() -> str:
+    async with smsc() as operator:
+        text = configuration(folder, adapter, token, operator.port, ports, **values)
+        (folder / "kannel.conf").write_text(text, "utf-8")
+        bearerbox = _start("bearerbox", folder)
         try:
-            return httpx.get(f"http://127.0.0.1:{ports['admin']}/status.txt", params={"password": PASSWORD}).text
-        except httpx.HTTPError:
-            return ""
-
-    bearerbox = _start("bearerbox", folder)
-    try:
-        # smsbox gives up at once when nobody listens.
-        _wait(bearerbox, folder, lambda: _listens(ports["box"]))
-        smsbox = _start("smsbox", folder)
-        try:
-            _wait(smsbox, folder, lambda: "smsbox:" in (said := told()) and "OPERATOR" in said)
-            yield Kannel(folder, Phone(ports["operator"]))
+            # smsbox gives up at once when nobody listens.
+            await _wait(bearerbox, folder, lambda: _listens(ports["box"]))
+            smsbox = _start("smsbox", folder)
+            try:
+                await _wait(smsbox, folder, lambda: "smsbox:" in _told(ports["admin"]))
+                async with asyncio.timeout(START_WAIT_S):
+                    await operator.bound.wait()
+                yield Kannel(folder, operator, f"http://127.0.0.1:{ports['sendsms']}/cgi-bin/sendsms")
+            finally:
+                await asyncio.to_thread(stop, smsbox)
         finally:
-            stop(smsbox)
-    finally:
-        stop(bearerbox)
+            await asyncio.to_thread(stop, bearerbox)
+
+
+def _told(port: int) -> str:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/status.txt", params={"password": GATEWAY_PASSWORD}).text
+    except httpx.HTTPError:
+        return ""
 
 
 def _start(box: str, folder: Path) -> subprocess.Popen[bytes]:
@@ -208,16 +125,20 @@ def _start(box: str, folder: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def _wait(process: subprocess.Popen[bytes], folder: Path, ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + START_WAIT_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        if ready():
-            return
-        time.sleep(0.05)
-    said = "\n".join(log.read_text("utf-8", "replace")[-2000:] for log in sorted(folder.glob("*.out")))
-    raise RuntimeError(f"Kannel does not start:\n{said}")
+async def _wait(process: subprocess.Popen[bytes], folder: Path, ready: Callable[[], bool]) -> None:
+    try:
+        async with asyncio.timeout(START_WAIT_S):
+            while process.poll() is None:
+                if await asyncio.to_thread(ready):
+                    return
+                await asyncio.sleep(POLL_S)
+    except TimeoutError:
+        pass
+    raise RuntimeError(f"Kannel does not start:\n{_output(folder)}")
+
+
+def _output(folder: Path) -> str:
+    return "\n".join(log.read_text("utf-8", "replace")[-2000:] for log in sorted(folder.glob("*.out")))
 
 
 def _listens(port: int) -> bool:

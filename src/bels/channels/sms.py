@@ -15,30 +15,23 @@ from hmac import compare_digest
 from json import dumps
 from logging import getLogger
 from re import compile as pattern
-from typing import Protocol, assert_never
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from bels.channels.sms_grammar import (
-    LENGTH_MAX,
-    BadAccount,
-    BadValue,
-    Confirmation,
-    NotUnderstood,
-    Reading,
-    ReceiptQuestion,
-    read_message,
-    read_values,
-)
-from bels.domain.commands import ConfirmReading, SubmitReading
-from bels.domain.events import ReadingRefused
-from bels.domain.read_value import holds_contact, quoted
-from bels.domain.terms import Channel, Reason, Register, Role
-from bels.messages import Message, Outcome, TryLater
-from bels.words import TRY_LATER, ReceiptState, answer, in_sms, state
+from bels.access.callers import Kind
+from bels.access.clients import check_secret
+from bels.domain.read_value import holds_contact
+from bels.domain.terms import Channel
+from bels.journal.faults import UNAVAILABLE
+from bels.messages import TryLater
+from bels.outgoing.kannel import REPORTS, Report, is_signed
+from bels.reception.counter import Counter, Sender
+from bels.reception.grammar import LENGTH_MAX
+from bels.reception.texts import answer_text
+from bels.words import TRY_LATER, in_sms
 
 PATH = "/channels/sms"
 
@@ -51,6 +44,7 @@ HELD_BACK_MAX = timedelta(days=3)
 WAIT_S = 8.0
 """Kannel waits ten seconds (``http-timeout``)."""
 
+KEY_LENGTH_MAX = 64
 _PARAMETERS_MAX = 50
 _ADDRESS_LENGTH_MAX = 40
 _UNDECODABLE_BYTES_MAX = 2000
@@ -70,99 +64,35 @@ _LAYOUT = pattern(r"[\s().-]+")
 
 log = getLogger(__name__)
 
-
-class DisplayedMeter(Protocol):
-    """What the channel needs of a meter in service; ``MeterModel`` is one."""
-
-    @property
-    def registers(self) -> tuple[Register, ...]:
-        """Registers, in any order."""
-
-    @property
-    def display(self) -> Mapping[str, Register] | None:
-        """T1.. of the display to registers."""
+May = Callable[[Request, bytes], Awaitable[bool]]
+"""Say whether whoever asks may bring SMS, by the credential that came with the request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sms:
-    """One request of Kannel. ``text`` is None where the bytes are damaged; ``raw`` is the content, for the journal."""
+    """One SMS. ``text`` is None where the bytes are damaged; ``raw`` is the content, for the journal."""
 
     message_id: str
-    sender: str
+    sender: Sender
     text: str | None
     raw: str
     received_at: datetime
 
 
-def sms_routes(
-    *,
-    submit: Callable[[Message], Awaitable[Outcome]],
-    earlier: Callable[[str, str, datetime], Awaitable[Outcome | None]],
-    meter_of: Callable[[str], Awaitable[DisplayedMeter | None]],
-    receipt_state: Callable[[str], Awaitable[ReceiptState | None]],
-    linked: Callable[[str, str], Awaitable[bool]],
-    sender_digest: Callable[[str], str],
-    now: Callable[[], datetime],
+def guard(
     token: str | None,
     gateway: Callable[[str], Awaitable[bool]] | None = None,
     at_this_machine: Callable[[Request], Awaitable[bool]] | None = None,
-    kept: Callable[[str], str] = str,
-    wait_s: float = WAIT_S,
-) -> list[Route]:
-    """Make the route of ``GET /channels/sms``.
+) -> May:
+    """Say who may bring SMS: whoever has ``token``, the secret that Kannel sends, or is a gateway by its "client:secret".
 
-    ``submit`` brings a message in; ``earlier`` finds, by (actor, raw, since), the outcome of the sender's last message if it
-    was the same under another id, and taken; ``meter_of`` gives the meter in service of an account; ``receipt_state`` what
-    a receipt stands for; ``linked`` whether a sender (by digest) may speak for an account; ``sender_digest`` a keyed hex digest of an address.
-
-    ``kept`` gives a text as it may be kept: sealed where it holds more than a reading.
-    ``token`` is the secret that Kannel sends, ``gateway`` says whether it is the credential "client:secret" of a gateway for
-    SMS; both None only where nobody else can reach the port, and ``at_this_machine`` says that nobody else asks through a
-    browser or a proxy there.
+    Both are None only where nobody else can reach the port, and ``at_this_machine`` says that nobody else asks through a browser
+    or a proxy there.
 
     :raises ValueError: the token is empty: anybody could then write under any phone.
     """
     if token == "":
         raise ValueError("the token of the SMS channel is empty")
-
-    async def handle(sms: Sms) -> str:
-        actor = f"sms:{sms.sender}"
-        parsed = read_message(sms.text) if sms.text is not None else NotUnderstood()
-        if isinstance(parsed, ReceiptQuestion):
-            return in_sms(state(parsed.receipt, await receipt_state(parsed.receipt)), parsed.receipt)
-        account, command = await command_of(parsed, sms.received_at)
-        outcome = await earlier(actor, sms.raw, now() - REPEATED_WITHIN)
-        if outcome is None:
-            outcome = await submit(Message(Channel.SMS, sms.message_id, actor, account, command, sms.raw))
-        known = bool(outcome.account) and await linked(outcome.account, sms.sender)
-        return in_sms(answer(outcome, linked=known), outcome.receipt)
-
-    async def command_of(
-        parsed: Reading | Confirmation | BadAccount | NotUnderstood, at: datetime
-    ) -> tuple[str, SubmitReading | ConfirmReading | ReadingRefused]:
-        match parsed:
-            case Reading(account, tokens):
-                meter = await meter_of(account)
-                registers = meter.registers if meter is not None else ()
-                values = read_values(tokens, registers, meter.display if meter is not None else None)
-                if isinstance(values, BadValue):
-                    return account, ReadingRefused(Reason.BAD_VALUE, at, {}, registers, detail=quoted(values.token))
-                return account, SubmitReading(at, values)
-            case Confirmation(receipt):
-                found = await receipt_state(receipt)
-                if found is None:
-                    return "", ReadingRefused(Reason.UNKNOWN_READING, at, {})
-                if found.reading is None:
-                    return found.account, ReadingRefused(Reason.NOT_HELD, at, {}, found.registers)
-                return found.account, ConfirmReading(found.reading, at, Role.CONSUMER)
-            case BadAccount(digits):
-                return "", ReadingRefused(
-                    Reason.BAD_ACCOUNT, at, {}, detail="letters" if digits is None else str(digits)
-                )
-            case NotUnderstood(confirming):
-                return "", ReadingRefused(Reason.NOT_UNDERSTOOD, at, {}, detail="ДА" if confirming else None)
-            case _ as never:
-                assert_never(never)
 
     async def may(request: Request, credential: bytes) -> bool:
         if token is not None and compare_digest(credential, token.encode()):
@@ -171,31 +101,94 @@ def sms_routes(
             return token is None and (at_this_machine is None or await at_this_machine(request))
         return await gateway(credential.decode("latin-1"))
 
+    return may
+
+
+def gateway_of(counter: Counter, channel: Channel) -> Callable[[str], Awaitable[bool]]:
+    """Say of a credential "client:secret" whether it is that of a gateway for a channel."""
+
+    async def is_gateway(credential: str) -> bool:
+        client, _, secret = credential.partition(":")
+        async with counter.pool.acquire() as db:
+            row = await check_secret(db, counter.door.vault, client, secret, counter.now())
+        return row is not None and row.kind is Kind.GATEWAY and row.channel is channel
+
+    return is_gateway
+
+
+def sms_routes(
+    counter: Counter,
+    may: May,
+    *,
+    delivered: Callable[[str, Report], Awaitable[object]] | None = None,
+    wait_s: float = WAIT_S,
+) -> list[Route]:
+    """Make the routes of ``GET /channels/sms`` and of the delivery reports.
+
+    ``may`` is the ``guard``; ``delivered`` is told, by its key, what a report says of a text that went out.
+    """
+
     async def receive(request: Request) -> Response:
         if request.method != "GET":
             # Starlette would answer HEAD too, and the message would be taken by it.
             return PlainTextResponse("Method Not Allowed", 405, {"Allow": "GET"})
-        given = _parameters(request.scope["query_string"])
+        given = parameters(request.scope["query_string"])
         if given is None:
             return PlainTextResponse("BELS: too many parameters", 400)
-        if not await may(request, given.get("token", b"")):
-            return PlainTextResponse("BELS: wrong token", 403)
-        if "text" not in given:
-            return PlainTextResponse("BELS: get-url has no text=%a", 400)
-        sms = _read(given, sender_digest, kept, now())
         try:
             async with timeout(wait_s):
-                said = await handle(sms)
-        except (TryLater, TimeoutError) as error:
-            log.warning("SMS %s is not taken (%s), the gateway will repeat it", sms.message_id, type(error).__name__)
-            return PlainTextResponse(TRY_LATER, 503)
-        except Exception:
+                if not await may(request, given.get("token", b"")):
+                    return PlainTextResponse("BELS: wrong token", 403)
+                if "text" not in given:
+                    return PlainTextResponse("BELS: get-url has no text=%a", 400)
+                said = await answer_sms(counter, _read(counter, given))
+        except Exception as error:
             # Whatever it was: Kannel keeps the message and repeats it, under the same id.
-            log.exception("SMS %s is not taken, the gateway will repeat it", sms.message_id)
+            log_not_taken(error)
             return PlainTextResponse(TRY_LATER, 503)
         return PlainTextResponse(said, 200, _KANNEL_CODING)
 
-    return [Route(PATH, receive, methods=["GET"])]
+    async def report(request: Request) -> Response:
+        given = request.query_params
+        key = given.get("key", "")[:KEY_LENGTH_MAX]
+        if not is_signed(key, given.get("sign", ""), counter.door.sender_key):
+            return PlainTextResponse("BELS: wrong signature", 403)
+        said = REPORTS.get(given.get("type", ""))
+        if said is not None and delivered is not None:
+            try:
+                async with timeout(wait_s):
+                    await delivered(key, said)
+            except Exception as error:
+                log_not_taken(error)
+                return PlainTextResponse("BELS: try later", 503)
+        return Response(status_code=204)
+
+    return [Route(PATH, receive, methods=["GET"]), Route(f"{PATH}/delivery", report, methods=["GET"])]
+
+
+async def answer_sms(counter: Counter, sms: Sms) -> str:
+    """Take an SMS in and word the answer.
+
+    :raises TryLater: nothing was stored.
+    """
+    told = await answer_text(
+        counter,
+        sms.sender,
+        sms.message_id,
+        sms.text,
+        sms.raw,
+        sms.received_at,
+        same_since=counter.now() - REPEATED_WITHIN,
+    )
+    return in_sms(told.words, told.receipt)
+
+
+def log_not_taken(error: Exception) -> None:
+    """Log that a gateway is to repeat its message; without the message's id, which some operators make of the phone."""
+    if isinstance(error, (TryLater, *UNAVAILABLE)):
+        log.warning("an SMS is not taken (%s), the gateway will repeat it", type(error).__name__)
+    else:
+        log.error("an SMS is not taken, the gateway will repeat it", exc_info=error)
 
 
 def normalised(address: str) -> str:
@@ -222,8 +215,11 @@ def decoded(text: bytes, charset: str) -> str | None:
         return text.decode(_CHARSETS.get(name, "cp1251"), "replace")
 
 
-def _parameters(query: bytes) -> dict[str, bytes] | None:
-    # As bytes: their charset is a parameter itself. The first of a name counts.
+def parameters(query: bytes) -> dict[str, bytes] | None:
+    """Read the parameters of a query or a form as bytes, for their charset is a parameter itself; the first of a name counts.
+
+    None where there are too many.
+    """
     try:
         pairs = parse_qsl(
             query.decode("latin-1"), keep_blank_values=True, encoding="latin-1", max_num_fields=_PARAMETERS_MAX
@@ -233,33 +229,49 @@ def _parameters(query: bytes) -> dict[str, bytes] | None:
     return {name: value.encode("latin-1") for name, value in reversed(pairs)}
 
 
-def _read(
-    given: Mapping[str, bytes], sender_digest: Callable[[str], str], kept: Callable[[str], str], at: datetime
+def sms_of(
+    counter: Counter, address: str, text: str | None, *, to: str, message_id: str, time: str, damaged: bytes = b""
 ) -> Sms:
+    """Make an SMS of what a gateway tells of it, with nothing personal in clear.
+
+    ``damaged`` are the bytes of a text that could not be read whole; ``time`` is the gateway's, and is not always believed.
+    """
+    kept = counter.door.raw_texts.kept
+    sender = counter.sender(Channel.SMS, normalised(address))
+    content: dict[str, str] = {
+        "from": sender.digest,
+        "text": kept((text or "")[:LENGTH_MAX]),
+        "to": to[:_ADDRESS_LENGTH_MAX],
+    }
+    if text is None or "\ufffd" in text:
+        content["bytes"] = kept(damaged[:_UNDECODABLE_BYTES_MAX].hex())
+    if text is not None and len(text) > LENGTH_MAX:
+        content["sha256"] = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    raw = dumps(content, ensure_ascii=False, sort_keys=True)
+    received_at = _received_at(time, counter.now())
+    if not _MESSAGE_ID.fullmatch(message_id):
+        # No id, or no sensible one: the same words of the same phone within a minute are one message.
+        name = message_id or f"{sender.digest}\n{raw}\n{received_at:%Y-%m-%dT%H:%M}"
+        message_id = f"sha256:{sha256(name.encode('utf-8', 'replace')).hexdigest()}"
+    elif holds_contact(message_id):
+        message_id = f"sender:{counter.sender(Channel.SMS, message_id).digest}"
+    return Sms(message_id, sender, text, raw, received_at)
+
+
+def _read(counter: Counter, given: Mapping[str, bytes]) -> Sms:
     def plain(*names: str) -> str:
         return next((given[name] for name in names if name in given), b"").decode("utf-8", "replace").strip()
 
-    sender = sender_digest(normalised(plain("from", "sender")))
     text = decoded(given["text"], plain("charset") or ("utf-16be" if plain("coding") == "2" else ""))
-    content: dict[str, str] = {
-        "from": sender,
-        "text": kept((text or "")[:LENGTH_MAX]),
-        "to": plain("to", "receiver")[:_ADDRESS_LENGTH_MAX],
-    }
-    if text is None or "\ufffd" in text:
-        content["bytes"] = kept(given["text"][:_UNDECODABLE_BYTES_MAX].hex())
-    if text is not None and len(text) > LENGTH_MAX:
-        content["sha256"] = sha256(given["text"]).hexdigest()
-    raw = dumps(content, ensure_ascii=False, sort_keys=True)
-    received_at = _received_at(plain("ts", "time"), at)
-    message_id = plain("id")
-    if not _MESSAGE_ID.fullmatch(message_id):
-        # No id, or no sensible one: the same words of the same phone within a minute are one message.
-        name = message_id or f"{sender}\n{raw}\n{received_at:%Y-%m-%dT%H:%M}"
-        message_id = f"sha256:{sha256(name.encode('utf-8', 'replace')).hexdigest()}"
-    elif holds_contact(message_id):
-        message_id = f"sender:{sender_digest(message_id)}"
-    return Sms(message_id, sender, text, raw, received_at)
+    return sms_of(
+        counter,
+        plain("from", "sender"),
+        text,
+        to=plain("to", "receiver"),
+        message_id=plain("id"),
+        time=plain("ts", "time"),
+        damaged=given["text"],
+    )
 
 
 def _received_at(written: str, at: datetime) -> datetime:
