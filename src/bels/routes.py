@@ -1,4 +1,4 @@
-"""What bels answers over HTTP, put together by hand: GraphQL, the SMS channel, printed bills, health.
+"""What bels answers over HTTP, put together by hand: GraphQL, the channels, printed bills, health.
 
 Only what serves imports this: the schema takes most of the start-up, and commands do without it.
 """
@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
@@ -24,8 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bels.access import personal
 from bels.access.access_log import record_read
-from bels.access.callers import STAFF, Caller, Kind, sender_digest
-from bels.access.clients import check_secret
+from bels.access.callers import STAFF, Caller
 from bels.access.door import Door
 from bels.access.personal import subject_of, tenure_of
 from bels.api.changes import Changes
@@ -35,21 +33,18 @@ from bels.api.engine.http import GraphQL
 from bels.api.engine.trusted import check_manifest, read_manifest
 from bels.api.schema import SCHEMA, sdl
 from bels.app import AppError, Bels
-from bels.channels.sms import sms_routes
 from bels.domain.rulebook import Requisites
-from bels.domain.terms import Channel, EntryNumber, HoldReason, Period, ReadingStatus, Reason, Register
-from bels.journal.journal import find_repeated_sms
-from bels.messages import Outcome, digest, outcomes_of
+from bels.gateways import gateways_of
 from bels.observing.batches import within
 from bels.observing.health import Readiness, health_routes
 from bels.observing.metrics import Metrics, metrics_route, root_fields
 from bels.observing.middleware import observed
 from bels.printing.person import Person
-from bels.projections import bills, overview, receipts
+from bels.projections import bills
 from bels.projections.bills import Bill
+from bels.reception.office import Office, OfficeFileError, office_from
 from bels.web.bills import Refused, bill_routes
 from bels.web.oauth import oauth_routes
-from bels.words import ReceiptState
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +55,7 @@ DOCUMENTS_BYTES_MAX = 10_000_000
 
 
 def asgi(bels: Bels, door: Door, readiness: Readiness) -> ASGIApp:
-    """Put the routes together: GraphQL, tokens, the SMS channel, printed bills, health, metrics; all of it observed."""
+    """Put the routes together: GraphQL, tokens, the channels, printed bills, health, metrics; all of it observed."""
     settings = bels.settings
     changes = Changes(bels.url)
     trusted = _trusted(settings.documents_file)
@@ -70,7 +65,9 @@ def asgi(bels: Bels, door: Door, readiness: Readiness) -> ASGIApp:
     metrics.watch_readiness(lambda: readiness.is_ready)
     bels.intake.work = within(metrics.around, bels.intake.work)
     door.throttle.observe = lambda what: metrics.login_failed(TRIES.get(what, what))
-    supplier = Supplier(bels.pool, bels.intake, changes, door, documents_only=trusted is not None)
+    office = _office(settings.channels.office)
+    gateways = gateways_of(bels, door, office)
+    supplier = Supplier(bels.pool, bels.intake, changes, door, documents_only=trusted is not None, office=office)
 
     async def context(connection: HTTPConnection) -> Context:
         scope = connection.scope
@@ -102,7 +99,12 @@ def asgi(bels: Bels, door: Door, readiness: Readiness) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with changes.running(), door.running(), metrics.running():
+        async with (
+            changes.running(),
+            door.running(),
+            metrics.running(),
+            gateways.running(),
+        ):
             ending = asyncio.create_task(end_streams())
             yield
             ending.cancel()
@@ -124,8 +126,8 @@ def asgi(bels: Bels, door: Door, readiness: Readiness) -> ASGIApp:
             Route("/schema.graphql", schema),
             *([Route("/", start)] if page is not None else []),
             *oauth,
-            *_sms(bels, door),
             *bill_routes(_Bills(bels, door), RIGHTS),
+            *gateways.routes,
         ],
         lifespan=lifespan,
     )
@@ -148,6 +150,17 @@ def asgi(bels: Bels, door: Door, readiness: Readiness) -> ASGIApp:
             max_age=3600,
         )
     return observed(served, metrics, readiness=readiness, tracing=bels.tracing, plain=frozenset({GRAPHQL_PATH}))
+
+
+def _office(file: Path | None) -> Office:
+    """Read the office's hours and contacts.
+
+    :raises AppError: the file cannot be used.
+    """
+    try:
+        return office_from(file)
+    except OfficeFileError as error:
+        raise AppError(f"BELS_OFFICE: {error}") from error
 
 
 def _trusted(file: Path | None) -> dict[str, str] | None:
@@ -203,84 +216,3 @@ class _Bills:
         """Record what staff looked at."""
         if caller.kind in STAFF:
             await record_read(self.bels.pool, caller, request_id_of(request.scope), [field], [account])
-
-
-def _sms(bels: Bels, door: Door) -> list[Route]:
-    async def earlier(actor: str, raw: str, since: datetime) -> Outcome | None:
-        async with bels.pool.acquire() as db:
-            found = await find_repeated_sms(db, actor, digest(raw), since)
-            return (await outcomes_of(db, [found]))[0] if found is not None else None
-
-    async def meter_of(account: str) -> SmsMeter | None:
-        async with bels.pool.acquire() as db:
-            row = (await overview.find(db, [account])).get(account)
-        if row is None or row.meter is None:
-            return None
-        display = {place: Register(r) for place, r in (row.meter.display or {}).items()} or None
-        return SmsMeter(tuple(Register(r) for r in row.meter.registers), display)
-
-    async def receipt_state(receipt: str) -> ReceiptState | None:
-        async with bels.pool.acquire() as db:
-            row = await receipts.find(db, receipt)
-        if row is None:
-            return None
-        reading = row.reading
-        if reading is None:
-            return ReceiptState(receipt, row.account, None, None, done=row.state is receipts.ReceiptState.DONE)
-        return ReceiptState(
-            receipt,
-            row.account,
-            ReadingStatus(reading.status),
-            EntryNumber(reading.entry),
-            Period(reading.period) if reading.period is not None else None,
-            reading.counted_in is not None,
-            _reason(reading.reason, reading.status),
-            tuple(Register(r) for r in reading.values if r in list(Register)),
-        )
-
-    async def linked(account: str, sender: str) -> bool:
-        async with bels.pool.acquire() as db:
-            row = (await overview.find(db, [account])).get(account)
-        phones = [link["sender"] for link in row.links if link["channel"] == Channel.SMS] if row is not None else []
-        # Only on a developer's machine does an account answer to any phone, until it has named its own.
-        return sender in phones or (door.local and not phones)
-
-    async def gateway(credential: str) -> bool:
-        client, _, secret = credential.partition(":")
-        async with bels.pool.acquire() as db:
-            row = await check_secret(db, bels.vault, client, secret, bels.intake.clock())
-        return row is not None and row.kind is Kind.GATEWAY and row.channel is Channel.SMS
-
-    async def at_this_machine(request: Request) -> bool:
-        try:
-            return (await caller_of(door, request)).kind is Kind.LOCAL
-        except RefusedError:
-            return False
-
-    return sms_routes(
-        submit=bels.intake.submit,
-        earlier=earlier,
-        meter_of=meter_of,
-        receipt_state=receipt_state,
-        linked=linked,
-        sender_digest=lambda address: sender_digest(address, door.sender_key),
-        now=bels.intake.clock,
-        token=bels.settings.sms_token,
-        gateway=None if door.local and bels.settings.sms_token is None else gateway,
-        at_this_machine=at_this_machine,
-        kept=door.raw_texts.kept,
-    )
-
-
-def _reason(reason: str | None, status: str) -> Reason | HoldReason | None:
-    if reason is None:
-        return None
-    return Reason(reason) if status == ReadingStatus.REFUSED else HoldReason(reason)
-
-
-@dataclass(frozen=True, slots=True)
-class SmsMeter:
-    """What the SMS channel needs of a meter in service."""
-
-    registers: tuple[Register, ...]
-    display: Mapping[str, Register] | None
