@@ -20,8 +20,10 @@ from bels.demo.town import days, plan
 from bels.domain.terms import Channel, Mode
 from bels.intake import Intake
 from bels.messages import Message, Outcome, TryLater
+from bels.outgoing.reminders import plan_reminders
 from bels.projections.ledger import trial_balance
 from bels.projections.project import VIEWS
+from bels.reception.outages import outages_at
 from bels.settings import Settings
 from tests.command import NOT_COMPARED, fetch, views
 
@@ -226,6 +228,21 @@ async def test_the_households_of_the_list_have_names_that_only_their_keys_open(d
             kept = await personal.households(db, supplier.vault, personal.ContactKind.PHONE, "8 910 000-00-00", 10)
     assert list(found.values()) == [household(7, i) for i in range(len(SITUATIONS))]
     assert kept == ["1000000"]
+
+
+async def test_the_town_has_what_every_channel_can_be_tried_with(database: str) -> None:
+    async with opened(Settings(database_url=database), clock=lambda: NOW.replace(day=24)) as supplier:
+        await load(supplier, SMALL, 2, 7)
+        async with supplier.pool.acquire() as db:
+            outages = await outages_at(db, NOW.replace(day=24))
+            phone = personal.phone_of(household(7, 20).phones[0])
+            kept = await personal.households(db, supplier.vault, personal.ContactKind.PHONE, phone, 10)
+        planned = await plan_reminders(supplier.pool, supplier.intake, NOW.replace(day=24))
+    assert [outage.kind for outage in outages] == ["EMERGENCY", "PLANNED"]
+    assert kept == ["1000020"]
+    reminded = await fetch(database, "SELECT account, state FROM outbox ORDER BY account")
+    assert planned.count == len(reminded)
+    assert ("1000004", "PLANNED") in reminded
 
 
 async def test_a_load_that_was_stopped_before_its_end_lets_the_same_people_in(

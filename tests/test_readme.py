@@ -73,7 +73,13 @@ def test_a_command_of_the_readme_does_what_it_says(command: str, town: dict[str,
         assert '"accessToken":"' in done.stdout
     if "submission" in command:
         assert '"may":true' in done.stdout
-    if "channels/sms" in command:
+    if "channels/voice" in command:
+        assert ("Прошлое показание" if "digits" in command else "Счёт, оканчивающийся на 0 0 0 0") in done.stdout
+    if "makeLink" in command:
+        assert '"token":"bels_l_' in done.stdout
+    if "outages" in command:
+        assert "Аварийное отключение: Ламповск" in done.stdout
+    if "channels/sms" in command and "#" in command:
         assert "л/с 1000000, 10385, расход 185 кВт·ч" in done.stdout
 
 

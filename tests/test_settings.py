@@ -1,8 +1,10 @@
+import re
 from pathlib import Path
 
 import pytest
 
 from bels.settings import Settings, SettingsError
+from tests.servers import ROOT
 
 
 def test_an_empty_environment_means_the_embedded_database_on_this_machine() -> None:
@@ -34,6 +36,16 @@ def test_every_variable_is_read_and_others_are_not(tmp_path: Path) -> None:
         port=18000,
         settlement="next_period",
     )
+
+
+def test_every_variable_is_explained_in_the_readme() -> None:
+    read = set(re.findall(r'"(BELS_[A-Z_]+)"', (ROOT / "src/bels/settings.py").read_text("utf-8")))
+    table = (ROOT / "README.md").read_text("utf-8").partition("## Settings")[2].partition("## The house")[0]
+    explained = set(re.findall(r"`(BELS_[A-Z_]+)`", table))
+
+    assert len(read) > 30
+    assert read - explained == set()
+    assert explained - read == set()
 
 
 def test_a_blank_variable_is_as_good_as_none() -> None:

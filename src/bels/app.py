@@ -21,7 +21,7 @@ from bels.domain.terms import Settlement
 from bels.embedded import embedded, ensure_running
 from bels.intake import Clock, Intake, utc_now
 from bels.journal.journal import install
-from bels.journal.write import SESSION
+from bels.journal.write import SESSION, as_it_is
 from bels.observing.batches import within
 from bels.observing.tracing import Tracing, tracing_to
 from bels.projections.project import install_views
@@ -32,7 +32,9 @@ from bels.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-CONNECTIONS_MAX = 10
+CONNECTIONS_MAX = 20
+"""Of one process. While the disk keeps commits waiting, the turns of a hundred calls hold ten: questions need some beside them."""
+
 CONNECT_WAIT_S = 30.0
 STATEMENT_WAIT_S = 60.0
 POSTGRES_VERSION_MIN = 15
@@ -164,6 +166,7 @@ async def _pool(url: str, tracing: Tracing | None) -> AsyncIterator[asyncpg.Pool
             timeout=CONNECT_WAIT_S,
             command_timeout=STATEMENT_WAIT_S,
             init=tracing.watch if tracing is not None else None,
+            reset=as_it_is,
             server_settings={"application_name": "bels", **SESSION},
         )
     except (OSError, asyncpg.PostgresError) as error:

@@ -17,6 +17,7 @@ Sends reminders, notices, codes and answers to letters until it is stopped, and 
 every minute. Any number of these may run, beside servers with BELS_DELIVER=on too: each text goes out once.
 
   BELS_SENDSMS, BELS_SENDSMS_PASSWORD_FILE  Kannel, with the user in the URL: http://bels@127.0.0.1:13013/cgi-bin/sendsms
+  BELS_SMS_REPORTS                          a server as Kannel sees it, for its reports: http://127.0.0.1:8001
   BELS_SMTP, BELS_MAILBOX                   the mail server and our address
   BELS_TELEGRAM_TOKEN_FILE, BELS_MAX_TOKEN_FILE  the bots
   BELS_PUBLIC_URL                           what links begin with

@@ -60,8 +60,8 @@ async def opened_senders(bels: Bels, door: Door) -> AsyncIterator[Senders]:
             http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
             url, user = _without_user(given.sendsms)
             password = secret_from(given.sendsms_password_file, "BELS_SENDSMS_PASSWORD_FILE")
-            # Kannel stands near, and brings its reports to this machine's own server.
-            reports_to = f"http://{bels.settings.host}:{bels.settings.port}"
+            # Where Kannel stands on this machine, it brings its reports to this machine's own server.
+            reports_to = given.sms_reports or f"http://{bels.settings.host}:{bels.settings.port}"
             senders[Channel.SMS] = kannel_sender(http, url, user, password, reports_to, door.sender_key)
         if given.smtp is not None and given.mailbox is not None:
             host, port = given.smtp

@@ -5,6 +5,7 @@ Only what serves imports this, and the libraries of the bots are loaded only whe
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -56,6 +57,8 @@ class Gateways:
 
     routes: tuple[Route, ...]
     running: Callable[[], AbstractAsyncContextManager[None]] = field(repr=False)
+    calls: Callable[[], int] = field(repr=False)
+    """How many calls are in the voice menu."""
 
 
 def gateways_of(bels: Bels, door: Door, office: Office) -> Gateways:
@@ -67,6 +70,7 @@ def gateways_of(bels: Bels, door: Door, office: Office) -> Gateways:
     senders: Senders = {}
     desk, pages = desk_of(counter, office), opened_pages()
     webhooks = _bots(bels, counter, office)
+    calls: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
@@ -74,7 +78,7 @@ def gateways_of(bels: Bels, door: Door, office: Office) -> Gateways:
             await stack.enter_async_context(_sending(bels, door, senders))
             for webhook in webhooks:
                 await stack.enter_async_context(webhook.running())
-            await stack.enter_async_context(_voice(bels, counter, desk))
+            await stack.enter_async_context(_voice(bels, counter, desk, calls))
             await stack.enter_async_context(_letters(bels, counter))
             yield
 
@@ -88,7 +92,7 @@ def gateways_of(bels: Bels, door: Door, office: Office) -> Gateways:
         *evidence_routes(_Photos(counter), RIGHTS),
         *unsubscribe_routes(bels.pool, bels.vault),
     )
-    return Gateways(routes, running)
+    return Gateways(routes, running, lambda: len(calls))
 
 
 def _sms(bels: Bels, counter: Counter, senders: Senders) -> list[Route]:
@@ -121,7 +125,7 @@ def _sms(bels: Bels, counter: Counter, senders: Senders) -> list[Route]:
 
 
 @asynccontextmanager
-async def _voice(bels: Bels, counter: Counter, desk: Desk) -> AsyncIterator[None]:
+async def _voice(bels: Bels, counter: Counter, desk: Desk, calls: set[asyncio.Task[None]]) -> AsyncIterator[None]:
     """Serve the voice menu to Asterisk, where there is one.
 
     :raises AppError: its port or its recordings cannot be used.
@@ -141,6 +145,9 @@ async def _voice(bels: Bels, counter: Counter, desk: Desk) -> AsyncIterator[None
                 peers=(*LOOPBACK, *channels.agi_peers),
                 take=partial(take_turn, desk=desk),
                 drain_s=bels.settings.drain_s,
+                under_way=calls,
+                # Two servers stand behind one Asterisk, as behind one nginx, and each is restarted while the other answers.
+                shared=True,
             )
             await stack.enter_async_context(menu)
         except (PromptsError, OSError) as error:
@@ -171,7 +178,7 @@ async def _letters(bels: Bels, counter: Counter) -> AsyncIterator[None]:
     )
     async with AsyncExitStack() as stack:
         try:
-            await stack.enter_async_context(serving_letters(room, *channels.lmtp))
+            await stack.enter_async_context(serving_letters(room, *channels.lmtp, shared=True))
         except OSError as error:
             raise AppError(f"BELS_LMTP: {error}") from error
         yield

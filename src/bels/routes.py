@@ -34,6 +34,7 @@ from bels.api.engine.trusted import check_manifest, read_manifest
 from bels.api.schema import SCHEMA, sdl
 from bels.app import AppError, Bels
 from bels.domain.rulebook import Requisites
+from bels.domain.terms import Channel
 from bels.gateways import gateways_of
 from bels.observing.batches import within
 from bels.observing.health import Readiness, health_routes
@@ -42,6 +43,7 @@ from bels.observing.middleware import observed
 from bels.printing.person import Person
 from bels.projections import bills
 from bels.projections.bills import Bill
+from bels.queues import Queues
 from bels.reception.office import Office, OfficeFileError, office_from
 from bels.web.bills import Refused, bill_routes
 from bels.web.oauth import oauth_routes
@@ -67,6 +69,9 @@ def asgi(bels: Bels, door: Door, readiness: Readiness) -> ASGIApp:
     door.throttle.observe = lambda what: metrics.login_failed(TRIES.get(what, what))
     office = _office(settings.channels.office)
     gateways = gateways_of(bels, door, office)
+    metrics.watch_calls(gateways.calls)
+    tokens = {Channel.TELEGRAM: settings.channels.telegram_token_file, Channel.MAX: settings.channels.max_token_file}
+    queues = Queues(bels.pool, metrics.registry, bels.intake.clock, [bot for bot, token in tokens.items() if token])
     supplier = Supplier(bels.pool, bels.intake, changes, door, documents_only=trusted is not None, office=office)
 
     async def context(connection: HTTPConnection) -> Context:
@@ -91,6 +96,10 @@ def asgi(bels: Bels, door: Door, readiness: Readiness) -> ASGIApp:
         trusted=trusted,
         allowed_origins=settings.origins,
     )
+
+    async def look() -> None:
+        if await readiness.look() is None:
+            await queues.look()
 
     async def end_streams() -> None:
         # Whoever listens goes to another server before this one stops.
@@ -122,7 +131,7 @@ def asgi(bels: Bels, door: Door, readiness: Readiness) -> ASGIApp:
     others = Starlette(
         routes=[
             *health_routes(readiness),
-            metrics_route(metrics.registry, settings.metrics_token, readiness.look),
+            metrics_route(metrics.registry, settings.metrics_token, look),
             Route("/schema.graphql", schema),
             *([Route("/", start)] if page is not None else []),
             *oauth,

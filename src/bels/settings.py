@@ -32,7 +32,8 @@ class ChannelSettings:
     ``agi`` is where Asterisk finds the voice menu (from ``agi_peers`` beside this machine), ``prompts`` the folder of its
     recordings, ``lmtp`` where the mail server hands letters over. ``mailbox`` is our address, ``authserv_id`` the name
     under which our mail server writes Authentication-Results, ``smtp`` where letters go out. ``sendsms`` is the URL of
-    Kannel's sendsms with the user in it, its password in ``sendsms_password_file``. The tokens of the bots stand in files,
+    Kannel's sendsms with the user in it, its password in ``sendsms_password_file``, and ``sms_reports`` our own URL as Kannel
+    sees it, where its reports go (by default the server of this machine). The tokens of the bots stand in files,
     ``telegram_api`` and ``max_api`` are other hosts of their APIs. ``public_url`` is how a consumer's browser reaches us:
     links begin with it. ``sms_providers`` is the table of providers without Kannel, ``office`` the file of office hours and
     contacts. ``deliver`` sends what waits in the outbox from this process too.
@@ -47,6 +48,7 @@ class ChannelSettings:
     smtp: Address | None = None
     sendsms: str | None = None
     sendsms_password_file: Path | None = None
+    sms_reports: str | None = None
     telegram_token_file: Path | None = None
     telegram_api: str | None = None
     max_token_file: Path | None = None
@@ -72,6 +74,7 @@ class ChannelSettings:
             smtp=_address(given, "BELS_SMTP"),
             sendsms=_url(given, "BELS_SENDSMS"),
             sendsms_password_file=_path(given, "BELS_SENDSMS_PASSWORD_FILE"),
+            sms_reports=_url(given, "BELS_SMS_REPORTS"),
             telegram_token_file=_path(given, "BELS_TELEGRAM_TOKEN_FILE"),
             telegram_api=_url(given, "BELS_TELEGRAM_API"),
             max_token_file=_path(given, "BELS_MAX_TOKEN_FILE"),

@@ -20,7 +20,7 @@ import uvloop
 from bels.app import AppError, Bels
 from bels.domain.rulebook import Rulebook
 from bels.intake import Intake
-from bels.journal.write import SESSION
+from bels.journal.write import SESSION, as_it_is
 from bels.messages import Message, Outcome, TryLater
 
 TASKS_ALONE = 2
@@ -167,6 +167,7 @@ async def _connect(url: str, rulebook: Rulebook) -> Tools:
         max_size=1,
         timeout=CONNECT_WAIT_S,
         command_timeout=STATEMENT_WAIT_S,
+        reset=as_it_is,
         server_settings={"application_name": "bels worker", **SESSION},
     )
     # Every account comes by once: remembered, they would only keep memory from being used again.

@@ -217,6 +217,32 @@ async def test_a_bank_follows_the_messages_that_it_brought_and_no_others(client:
         assert (await client.ask(f'{{ receipt(number: "{each}") {{ state }} }}'))["receipt"] is None
 
 
+async def test_a_gateway_passes_a_claim_on_and_vouches_for_nobody(client: Client) -> None:
+    client.caller = Caller(Kind.GATEWAY, "c-sms", rights_of(Kind.GATEWAY), Channel.SMS, "gateway:c-sms")
+    client.clock.at = datetime(2024, 3, 20, 9, tzinfo=UTC)
+
+    first, other = [
+        await client.do("submitReading", account=OWN, values=[{"register": "TOTAL", "value": value}])
+        for value in ("10400", "10410")
+    ]
+    batch = await client.ask(
+        "mutation($input: SubmitReadingsInput!) { submitReadings(input: $input) { held } }",
+        input={"rows": [{"account": OWN, "idempotencyKey": "b", "values": [{"register": "TOTAL", "value": "10420"}]}]},
+    )
+    preview = "query($input: PreviewReadingInput!) { previewReading(input: $input) { ... on ReadingPreview { held } } }"
+    asked = {"account": OWN, "values": [{"register": "TOTAL", "value": "10430"}]}
+    previewed = await client.ask(preview, input=asked)
+    confirmed = await client.do("confirmReading", receipt=other["receipt"])
+
+    assert (first["__typename"], other["__typename"]) == ("ReadingAccepted", "ReadingHeld")
+    assert other["reason"] == "UNCONFIRMED_SENDER"
+    assert batch["submitReadings"]["held"] == 1
+    assert previewed["previewReading"]["held"] == "UNCONFIRMED_SENDER"
+    assert confirmed["code"] == "UNCONFIRMED_SENDER"
+    client.caller = consumer({OWN: Sight()})
+    assert (await client.do("confirmReading", receipt=other["receipt"]))["__typename"] == "CommandDone"
+
+
 async def test_the_same_key_of_two_callers_is_two_messages(client: Client) -> None:
     client.clock.at = datetime(2024, 3, 20, 9, tzinfo=UTC)
     client.caller = consumer({OWN: Sight()})

@@ -17,7 +17,7 @@ from tests.channels.house import House
 WRONG_ANSWERS = 5
 """More than a dialogue listens to."""
 
-_RECEIPT = pattern(r"Номер квитанции ([2-9A-Z]{8})")
+_RECEIPT = pattern(r"Номер сообщения ([2-9A-Z]{8})")
 _reply = msgspec.json.Decoder(Reply).decode
 
 

@@ -35,6 +35,7 @@ NOT_VOUCHED = {
     "a quote that does not end": 'mx.bels.example; dmarc=pass header.from=mail.example "',
     "empty": "",
     "no name": "dmarc=pass header.from=mail.example",
+    "our name in quotes": '"mx\\.bels.example"; dmarc=pass header.from=mail.example',
     "endless": "mx.bels.example; dmarc=pass header.from=mail.example" + " " * 10_000,
 }
 
@@ -54,6 +55,13 @@ def test_only_the_topmost_of_ours_counts() -> None:
 
     assert not is_vouched_for([ours, forged], OURS, "mail.example")
     assert is_vouched_for(["mx.other.example; dmarc=fail", forged], OURS, "mail.example")
+
+
+@pytest.mark.parametrize(
+    "above", ["mx.bels.example; spf=fail smtp.mailfrom=a(b", "mx.bels.example; " + "x" * 9_000, ""]
+)
+def test_what_stands_below_one_that_cannot_be_read_counts_for_nothing(above: str) -> None:
+    assert not is_vouched_for([above, VOUCHED["dmarc"]], OURS, "mail.example")
 
 
 def test_without_a_name_of_our_own_or_a_sender_nobody_is_vouched_for() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from bels.access.personal import Personal, put, subject_of
 from bels.access.words import AccessReason, Refused
+from bels.domain.commands import UnlinkChannel
 from bels.domain.terms import Channel, Reason
 from bels.messages import TryLater
 from bels.reception.codes import (
@@ -47,6 +48,18 @@ async def test_whoever_sends_the_code_of_an_account_is_linked_to_it(house: House
     assert (answer.code, answer.linked) == ("ACCEPTED", True)
     assert answer.words.text == "Привязано: л/с 1000001"
     assert await linked_accounts(house.desk, house.desk.sender(Channel.TELEGRAM, CHAT)) == ["1000001"]
+
+
+async def test_a_code_that_its_sender_brings_again_says_that_it_is_linked_until_it_is_not(house: House) -> None:
+    code, sender = await made(house), house.desk.sender(Channel.TELEGRAM, CHAT)
+    await use(house, code, "tg:1")
+
+    again = await use(house, code, "tg:2")
+    assert (again.code, again.words.text) == ("ALREADY_LINKED", "Уже привязано: л/с 1000001")
+    await house.do("1000001", UnlinkChannel(Channel.TELEGRAM, sender.digest, house.at, "asked"))
+
+    assert (await use(house, code, "tg:3")).code == "NOT_LINKED"
+    assert await linked_accounts(house.desk, sender) == []
 
 
 async def test_a_code_is_used_once_and_the_same_message_hears_the_same(house: House) -> None:

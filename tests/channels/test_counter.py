@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+
+import pytest
 
 from bels.domain.commands import ConfirmReading, SubmitReading
 from bels.domain.terms import Channel, EntryNumber, Register, Role
+from bels.messages import Status, TryLater
+from bels.publishing import publish
 from bels.reception.counter import STRANGERS_A_DAY, Answer, linked_accounts, meter_of, receipt_state, take
 from tests.channels.house import House
+from tests.channels.household import moscow
 
 PHONE, STRANGER = "+79161234567", "+79031112233"
 
@@ -70,8 +76,35 @@ async def test_a_stranger_cannot_ask_for_the_previous_reading_by_trying(house: H
     assert (await send(house, "next", "9999", phone=STRANGER)).code == "LESS_THAN_PREVIOUS"
 
 
+async def test_a_message_that_could_not_be_stored_is_counted_once_however_often_it_comes(house: House) -> None:
+    async with house.desk.pool.acquire() as db:
+        await db.execute("ALTER TABLE journal RENAME TO away")
+        for _ in range(STRANGERS_A_DAY + 1):
+            with pytest.raises(TryLater):
+                await send(house, "a", "10385")
+        await db.execute("ALTER TABLE away RENAME TO journal")
+
+    assert (await send(house, "a", "10385")).code == "ACCEPTED"
+    others = [(await send(house, f"b{i}", "9000", phone=f"+7903111223{i}")).code for i in range(STRANGERS_A_DAY)]
+    assert others == ["LESS_THAN_PREVIOUS"] * (STRANGERS_A_DAY - 1) + ["TOO_MANY_MESSAGES"]
+
+
 async def test_registers_stand_in_the_order_of_the_display(house: House) -> None:
     meter = await meter_of(house.desk, "1000002")
 
     assert meter is not None
     assert meter.shown == (("T1", Register.NIGHT), ("T2", Register.PEAK), ("T3", Register.HALF_PEAK))
+
+
+async def test_the_deadline_that_is_told_is_that_of_the_rules_in_force(house: House) -> None:
+    assert house.bels is not None
+    intake, book = house.bels.intake, await house.bels.intake.rules()
+    settings = tuple((since, replace(each, reading_deadline_day=23)) for since, each in book.settings)
+    published = await publish(house.desk.pool, intake, replace(book, settings=settings), "earlier", "решение")
+    assert published.status is Status.ACCEPTED, published
+    house.at = moscow("2024-05-24T12:00")
+
+    answer = await send(house, "a", "10385")
+
+    assert answer.code == "ACCEPTED_NEXT_PERIOD"
+    assert answer.words.hint == "Передано после 23-го: войдёт в счёт за июнь"

@@ -10,6 +10,7 @@ import pytest
 from bels.channels.letters import (
     BOUNDARIES_MAX,
     BYTES_MAX,
+    LINES_MAX,
     Letter,
     Unreadable,
     decoded_header,
@@ -176,6 +177,20 @@ def test_a_thousand_parts_are_sent_back() -> None:
     assert (
         read_letter(HEAD + b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n' + parts) is Unreadable.TOO_MANY_PARTS
     )
+
+
+def test_parts_without_a_header_are_parts_too() -> None:
+    parts = b"--b\n\n\n" * (BYTES_MAX // 6)
+    started = time.perf_counter()
+
+    assert (
+        read_letter(HEAD + b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n' + parts) is Unreadable.TOO_MANY_PARTS
+    )
+    assert time.perf_counter() - started < 1
+
+
+def test_a_letter_of_nothing_but_line_ends_is_sent_back() -> None:
+    assert read_letter(deep(50) + b"\n" * (LINES_MAX + 1)) is Unreadable.TOO_MANY_LINES
 
 
 LITTLE_MORE = {

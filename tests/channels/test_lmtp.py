@@ -18,12 +18,13 @@ import pytest
 from openpyxl import Workbook
 
 from bels.access.links import link_url, make_confirm_link
-from bels.channels.lmtp import ConfirmLink, Mailroom, serving_letters
+from bels.channels.lmtp import ConfirmLink, Mailroom, serving_letters, take_letter
+from bels.domain.commands import SubmitReading
 from bels.domain.terms import Channel, Register
 from bels.journal.write import Db
 from bels.outgoing.outbox import LETTER_BYTES_MAX
 from bels.reception.codes import Code, make_code
-from bels.reception.counter import STRANGERS_A_DAY, Counter
+from bels.reception.counter import STRANGERS_A_DAY, Counter, take
 from bels.reception.tables import ROWS_MAX
 from tests.channels.cases import CASES, TRY_LATER, Case, Heard, check, journal_of, unreachable
 from tests.channels.house import House
@@ -363,7 +364,7 @@ REGISTER = workbook(
     (6, "12", None, 5, None, None, None),
     ("", "Итого", "", "", "", "", ""),
 )
-OUTCOMES = ["ACCEPTED", "ACCEPTED", "FOREIGN_METER", "UNKNOWN_ACCOUNT", "BAD_DATES", "BAD_ACCOUNT"]
+OUTCOMES = ["ACCEPTED", "UNCONFIRMED_SENDER", "FOREIGN_METER", "UNKNOWN_ACCOUNT", "BAD_DATES", "BAD_ACCOUNT"]
 
 
 def with_register(content: bytes, name: str = "реестр.xlsx", key: str = "r") -> bytes:
@@ -388,7 +389,7 @@ async def test_a_register_is_answered_row_by_row(mail: Mail) -> None:
     assert head[:4] == ["строка", "лицевой счёт", "номер", "код"]
     assert [row[3] for row in rows] == OUTCOMES
     assert [row[0] for row in rows] == ["3", "4", "5", "6", "7", "8"]
-    assert "строк 6, принято 2, не принято 4" in mail.said
+    assert "строк 6, принято 1, на проверке 1, не принято 4" in mail.said
     assert "расход 185 кВт·ч" in mail.said, "of the account to which the sender is linked"
     assert "расход 150" not in mail.said, "and of no other"
     for row in rows:
@@ -408,7 +409,7 @@ async def test_the_same_register_again_changes_nothing(mail: Mail) -> None:
     assert [row[2] for row in rows_of(mail.answers[-1])[1:]] == receipts
     mail.house.wait(minutes=71)
     await mail.brings(with_register(REGISTER, key="another letter"))
-    assert [row[3] for row in rows_of(mail.answers[-1])[1:]] == ["REPEATED", "REPEATED", *OUTCOMES[2:]]
+    assert [row[3] for row in rows_of(mail.answers[-1])[1:]] == ["REPEATED", *OUTCOMES[1:]]
 
 
 async def test_a_register_of_nobody_in_particular_is_held(mail: Mail) -> None:
@@ -417,6 +418,62 @@ async def test_a_register_of_nobody_in_particular_is_held(mail: Mail) -> None:
     await mail.brings(content.replace(VOUCHED.encode(), b"mx.evil.example; dmarc=pass"))
 
     assert [row[3] for row in rows_of(mail.answers[-1])[1:]] == ["UNCONFIRMED_SENDER"]
+
+
+async def test_a_register_puts_no_first_reading_on_accounts_of_others(mail: Mail) -> None:
+    content = with_register("Лицевой счёт;день;ночь\n1000003;3100;1550\n".encode(), "реестр.csv")
+
+    await mail.brings(content)
+
+    assert [row[3] for row in rows_of(mail.answers[-1])[1:]] == ["UNCONFIRMED_SENDER"], (
+        "however well its sender is known"
+    )
+
+
+@pytest.mark.parametrize(
+    "sender", ["anna..i@mail.example", "анна@mail.example", "a:b@mail.example", ".anna@mail.example"]
+)
+async def test_a_letter_from_an_address_that_no_header_holds_is_taken_and_does_not_come_for_days(
+    mail: Mail, sender: str
+) -> None:
+    content = f"From: <{sender}>\r\nMessage-ID: <1@mail.example>\r\n\r\n1000001 10385\r\n".encode()
+
+    assert mail.room is not None
+
+    reply = await take_letter(mail.room, content, sender)
+
+    assert reply.startswith("250")
+    assert mail.answers == []
+    assert (await journal_of(mail.house, "1000001"))[-1] == "ReadingHeld"
+
+
+async def test_a_line_end_within_a_message_id_adds_no_header_to_the_answer(mail: Mail) -> None:
+    content = letter("1000001 10385").as_bytes().replace(b"<1@mail.example>", b"<=?utf-8?q?=0d=0aBcc:x@y.example?=>")
+
+    assert (await mail.brings(content))[0] == 250
+
+    [answer] = mail.answers
+    assert (answer["Bcc"], answer["In-Reply-To"]) == (None, None)
+
+
+async def test_an_answer_carries_nobodys_link_to_somebody_else(mail: Mail) -> None:
+    table = "Лицевой счёт;показание\nВаш счёт закрыт http://evil.example/pay;5\n".encode()
+
+    await mail.brings(with_register(table, "Оплатите https://evil.example/pay.csv"))
+
+    assert "evil.example" not in mail.said + str(rows_of(mail.answers[-1]))
+    assert "Таблица «Оплатите evil example pay»" in mail.said
+
+
+async def test_letters_about_an_account_silence_nobody_who_sends_an_sms(mail: Mail) -> None:
+    counter, at = mail.house.desk, mail.house.at
+    lines = "".join(f"1000003;{2990 + i};1550\n" for i in range(STRANGERS_A_DAY + 1))
+    await mail.brings(with_register(f"Лицевой счёт;день;ночь\n{lines}".encode(), "реестр.csv"))
+    values, phone = {"day": "3100", "night": "1550"}, counter.sender(Channel.SMS, "+79031112233")
+
+    told = await take(counter, phone, "sms", "1000003", SubmitReading(at, values), "1000003#3100#1550")
+
+    assert told.code == "ACCEPTED"
 
 
 async def test_a_register_is_no_way_to_ask_for_a_previous_reading(mail: Mail) -> None:

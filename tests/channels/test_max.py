@@ -248,6 +248,19 @@ async def test_a_picture_from_somewhere_else_or_too_large_is_not_read(house: Hou
         pictures = Max(bot, http)
         assert await pictures.fetch(Picture("http://127.0.0.1:1/secret"), 100) is None
         assert await pictures.fetch(Picture("file:///etc/passwd"), 100) is None
+        for inside in (
+            "127.0.0.1",
+            "[::1]",
+            "127.1",
+            "0x7f.1",
+            "localhost",
+            "db",
+            "db.internal",
+            "localhost.",
+            "i.max.ru:22",
+        ):
+            assert await pictures.fetch(Picture(f"https://{inside}/secret"), 100) is None, inside
+        assert await pictures.fetch(Picture(f"{api.url}1/secret"), 100) is None, "a port that begins as ours"
         assert await pictures.fetch(Picture(f"{api.url}/pictures/none"), 100) is None
         cut = await pictures.fetch(Picture(f"{api.url}/pictures/large"), 100)
     assert cut is not None

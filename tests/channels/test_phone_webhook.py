@@ -172,7 +172,7 @@ async def test_a_database_that_is_down_is_said_and_the_turn_may_come_again(house
     async with unreachable(house):
         answer = await scenario.tells("digits", "1000001", turn=1)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
-    assert "показание не принято" in answer.json()["say"][0]
+    assert "Если вы не слышали номера сообщения" in answer.json()["say"][0]
     assert (await scenario.tells("digits", "1000001", turn=1)).status_code == 200
 
 

@@ -276,6 +276,13 @@ def test_strange_words_take_no_time() -> None:
     assert perf_counter() - began < 0.5
 
 
+def test_ten_thousand_numbers_in_a_letter_take_no_time() -> None:
+    began = perf_counter()
+    for text in ("1. " * 6_600, "сч №1 " * 3_300, "\ufdfa" * 20_000):
+        read_message(text, in_letter=True)
+    assert perf_counter() - began < 1
+
+
 @pytest.mark.parametrize("line", FORMS, ids=lambda line: line.text[:30] or "empty")
 def test_every_form_of_a_message_is_answered_as_expected(line: Line) -> None:
     said = hear(line)

@@ -204,7 +204,7 @@ async def test_two_fast_taps_and_two_processes_make_one_reading(house: House, ap
     assert set(statuses) <= {200, 503}
     assert again == [200, 200]
     assert await readings(house) == 1
-    answers = [said.text for said in api.said if "Номер квитанции" in said.text]
+    answers = [said.text for said in api.said if "Номер сообщения" in said.text]
     assert len(answers) == 2
     assert len(set(map(receipt_in, answers))) == 1
 

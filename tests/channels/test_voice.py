@@ -398,9 +398,11 @@ async def test_what_is_being_stored_is_stored_although_the_caller_hangs_up_meanw
 
 async def test_more_calls_than_there_is_room_for_go_back_to_the_dialplan(desk: Counter, prompts: Path) -> None:
     take = Written(GREETED, GOODBYE)
-    async with fastagi(desk, "127.0.0.1", 0, prompts, take=take, calls_max=1) as port:
+    calls: set[asyncio.Task[None]] = set()
+    async with fastagi(desk, "127.0.0.1", 0, prompts, take=take, calls_max=1, under_way=calls) as port:
         first = await Call.opened(port, PHONE)
         assert await first.asked() == ["ANSWER"]
+        assert len(calls) == 1
         second = await Call.opened(port, PHONE)
         assert await second.asked() == []
         await second.close()

@@ -157,6 +157,20 @@ def test_the_closing_and_the_backup_run_at_night(services: dict[str, dict[str, A
         assert (DEPLOY / folder / Path(services[service]["command"][2]).name).exists()
 
 
+def test_the_channels_are_added_without_another_opening(services: dict[str, dict[str, Any]]) -> None:
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not here, so the compose file is not read")
+    added: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.channels.yaml").read_text("utf-8"))
+    assert set(added["services"]) == {"bels-1", "bels-2", "deliver"}
+    for name, service in added["services"].items():
+        assert set(service.get("secrets", ())) <= {*added["secrets"], "bels_master_key", "bels_pgpass"}, name
+        assert "gateways" in service["networks"], name
+        assert not {"ports", "privileged", "network_mode"} & service.keys(), name
+    deliver, closing = added["services"]["deliver"], services["closing"]
+    for what in ("image", "user", "read_only", "cap_drop", "security_opt", "depends_on", "logging"):
+        assert deliver[what] == closing[what], what
+    assert deliver["environment"]["BELS_DATABASE_URL"] == closing["environment"]["BELS_DATABASE_URL"]
+
+
 def test_a_new_cluster_has_checksums_and_scram(services: dict[str, dict[str, Any]]) -> None:
     options = services["postgres"]["environment"]["POSTGRES_INITDB_ARGS"]
     assert "--data-checksums" in options

@@ -213,19 +213,23 @@ def test_without_any_server_the_answer_is_503_with_a_code_and_nothing_personal_i
             client.get(**front.to(f"/channels/sms?from={PHONE}&text=1000000%2310385")),
             client.get(**front.to(f"/l/bels_l_secret?phone={PHONE}", user_agent=PHONE, referer=PHONE)),
             client.post(**front.to("/graphql"), content=PHONE * 200_000),
+            client.get(**front.to(f"/u/bels_u_secret?phone={PHONE}")),
+            client.post(**front.to(f"/channels/sms/voximplant?token={PHONE}"), content=PHONE),
         ]
-        assert [answer.status_code for answer in answers] == [503, 503, 503, 413]
+        assert [answer.status_code for answer in answers] == [503, 503, 503, 413, 503, 503]
         assert answers[0].headers["retry-after"] == "2"
         [error] = answers[0].json()["errors"]
         assert (error["extensions"]["code"], error["extensions"]["retryable"]) == ("TRY_LATER", True)
         assert error["extensions"]["requestId"] == answers[0].headers["x-request-id"]
         lines = front.said(len(answers))
-    assert [line["path"] for line in lines] == ["/graphql", "/channels/sms", "other", "/graphql"]
+    assert [line["path"] for line in lines] == [
+        "/graphql", "/channels/sms", "/l/", "/graphql", "/u/", "/channels/sms/provider"
+    ]  # fmt: skip
     assert {line["network"] for line in lines} == {"127.0.0.0/24"}
     assert lines[0]["request_id"] == answers[0].headers["x-request-id"]
     assert "502" in lines[0]["upstream_status"]
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
-    for personal in (PHONE, "bels_l_secret", "10385", "client: 127.0.0.1"):
+    for personal in (PHONE, "bels_l_secret", "bels_u_secret", "10385", "client: 127.0.0.1"):
         assert personal.encode() not in written
 
 
@@ -238,6 +242,42 @@ def test_sms_come_only_from_the_gateways_network(front: Proxy, tmp_path: Path) -
         closed.client() as client,
     ):
         assert client.get(**closed.to("/channels/sms?from=1")).status_code == 403
+        assert client.get(**closed.to("/channels/sms/delivery?key=1")).status_code == 403
+        # Whoever has no gateway of ours in front calls from anywhere, with a credential.
+        for path in ("/channels/sms/voximplant", "/channels/voice", "/channels/telegram", "/channels/max"):
+            assert client.post(**closed.to(path), content=b"{}").status_code == 200
+
+
+class OwnPage(Telling):
+    """A server that answers with the headers of a page for people."""
+
+    def say(self, status: int, body: bytes) -> None:
+        """Answer so that forms of the page tell where they come from."""
+        self.send_response(status)
+        self.send_header("referrer-policy", "same-origin")
+        self.send_header("content-security-policy", "default-src 'none'")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def test_a_page_for_people_keeps_its_policies_so_that_its_forms_are_taken(tmp_path: Path) -> None:
+    need_nginx()
+    with standing_in(OwnPage) as first, proxy(tmp_path / "it", first, first) as front, front.client() as client:
+        answer = client.get(**front.to("/readings"))
+    assert answer.headers.get_list("referrer-policy") == ["same-origin"]
+    assert answer.headers.get_list("content-security-policy") == ["default-src 'none'"]
+
+
+@pytest.mark.parametrize("path", ["/readings", "/receipts", "/l/bels_l_1", "/u/1"])
+def test_without_any_server_a_person_reads_to_count_the_reading_as_not_taken(tmp_path: Path, path: str) -> None:
+    need_nginx()
+    nobody = f"127.0.0.1:{free_port()}"
+    with proxy(tmp_path / "it", nobody, nobody) as front, front.client() as client:
+        answer = client.post(**front.to(path), content=b"step=send")
+    assert (answer.status_code, answer.headers["content-type"]) == (503, "text/html; charset=utf-8")
+    assert answer.headers["retry-after"] == "2"
+    assert "считайте, что показание НЕ принято" in answer.text
 
 
 def test_one_address_that_asks_too_much_is_told_to_wait(tmp_path: Path) -> None:

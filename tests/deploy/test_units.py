@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bels.settings import Settings
 from tests.servers import ROOT
 
 SYSTEMD = ROOT / "deploy" / "systemd"
@@ -74,6 +75,25 @@ def test_a_timer_rings_at_night_in_moscow(units: Path, name: str) -> None:
         "bels-backup.timer": [f"2026-{day} 23:30" for day in ("10-31", *(f"11-{n:02}" for n in range(1, 7)))],
     }
     assert told == expected[name]
+
+
+@pytest.mark.parametrize("name", ["bels@.service", "bels-deliver.service"])
+def test_the_secrets_of_the_channels_reach_who_needs_them(units: Path, name: str) -> None:
+    drop_in = SYSTEMD / "channels.conf"
+    given = re.findall(r"^LoadCredential=(\S+):", drop_in.read_text(), re.MULTILINE)
+    used = re.findall(r"(BELS_[A-Z_]+_FILE)=%d/(\S+)", drop_in.read_text())
+    shutil.copy(drop_in, units / f"{name}.d")
+    try:
+        verified = analyze(units, "verify", "--recursive-errors=no", f"./{name}")
+    finally:
+        (units / f"{name}.d" / drop_in.name).unlink()
+
+    assert (verified.returncode, verified.stderr) == (0, "")
+    assert {file for _, file in used} == set(given)
+    assert (
+        Settings.from_environment(dict.fromkeys((variable for variable, _ in used), "/x")).channels
+        != Settings().channels
+    )
 
 
 def test_what_a_unit_starts_is_in_the_repository() -> None:

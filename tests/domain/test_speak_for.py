@@ -82,6 +82,27 @@ def test_what_is_wrong_with_a_reading_is_said_before_who_sent_it() -> None:
     assert held_for(when(household(), said("2024-01-21", 90_000, BY_STRANGER))) is HoldReason.IMPLAUSIBLE
 
 
+@pytest.mark.parametrize(
+    ("before", "claim", "confirmed"),
+    [
+        ((LINK,), BY_STRANGER, False),
+        ((LINK,), NOBODY, False),
+        ((LINK,), BY_PHONE, True),
+        ((LINK,), None, True),
+        ((), BY_STRANGER, True),
+    ],
+)
+def test_where_the_household_is_known_a_stranger_does_not_say_that_an_implausible_reading_is_right(
+    before: tuple[LinkChannel, ...], claim: Claim | None, confirmed: bool
+) -> None:
+    account = done(*ORDINARY, *before, said("2024-01-20", 90_000, BY_STRANGER))
+    held = EntryNumber(account.version)
+
+    event = when(account, ConfirmReading(held, day("2024-01-21"), Role.CONSUMER, claim=claim))[0]
+
+    assert isinstance(event, ReadingConfirmed) is confirmed
+
+
 def test_a_phone_speaks_from_its_link_to_its_end() -> None:
     gone = UnlinkChannel(Channel.SMS, PHONE, day("2024-01-21"), "номер продан")
 

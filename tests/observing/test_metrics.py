@@ -78,10 +78,19 @@ async def test_a_batch_is_counted_with_what_became_of_it(pool: asyncpg.Pool, int
     assert value(metrics, "bels_intake_messages_total", channel="office", outcome="ACCEPTED") == 2
     assert value(metrics, "bels_intake_messages_total", outcome="REFUSED", **about) == 1
     assert value(metrics, "bels_intake_messages_total", outcome="REPEATED", **about) == 2
-    assert value(metrics, "bels_refusals_total", code="UNKNOWN_ACCOUNT") == 1
+    assert value(metrics, "bels_refusals_total", channel="sms", code="UNKNOWN_ACCOUNT") == 1
     assert value(metrics, "bels_intake_batch_messages_sum") == 5
     assert value(metrics, "bels_intake_batch_seconds_count") == 2
     assert value(metrics, "bels_journal_entries_total") == await pool.fetchval("SELECT count(*) FROM journal") > 0
+
+
+async def test_a_held_reading_is_counted_by_its_channel_and_why(intake: Intake) -> None:
+    metrics = Metrics("1.0")
+    await intake.handle(open_household("1000101"))
+
+    await metrics.around([reading("1000101", "1", 99_000)], intake.handle)
+
+    assert value(metrics, "bels_held_total", channel="sms", code="IMPLAUSIBLE") == 1
 
 
 async def test_a_batch_that_fails_is_counted_and_fails() -> None:

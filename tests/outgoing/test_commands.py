@@ -18,6 +18,7 @@ from bels.delivering import delivering_as_set, opened_senders, reported
 from bels.domain.terms import Channel
 from bels.outgoing.kannel import Report
 from bels.outgoing.outbox import put_text
+from bels.outgoing.results import Text
 from bels.settings import ChannelSettings
 from tests.outgoing.conftest import PHONE, Speaking
 from tests.outgoing.test_delivering import until
@@ -77,6 +78,27 @@ async def test_deliver_sends_what_waits_until_it_is_asked_to_stop(
     assert (command.returncode, told) == (0, "bels delivers by sms\n"), errors
     assert speaking.gateways.sms[0].dlr_url.startswith("http://127.0.0.1:8123/channels/sms/delivery?key=a&sign=")
     assert await speaking.texts("state") == [("SENT",)]
+
+
+async def test_reports_of_a_kannel_elsewhere_go_to_the_server_that_it_reaches(
+    speaking: Speaking, tmp_path: Path
+) -> None:
+    bels, door = speaking.house.bels, speaking.house.desk.door
+    assert bels is not None
+    secret = tmp_path / "password"
+    secret.write_text("secret\n")
+    channels = ChannelSettings.of(
+        {
+            "BELS_SENDSMS": speaking.gateways.url.replace("//", "//bels@"),
+            "BELS_SENDSMS_PASSWORD_FILE": str(secret),
+            "BELS_SMS_REPORTS": "http://10.0.7.5:8001/",
+        }
+    )
+    named = replace(bels, settings=replace(bels.settings, host="0.0.0.0", channels=channels))
+    async with opened_senders(named, door) as senders:
+        await senders[Channel.SMS](PHONE, Text("Код: 1"), "a")
+
+    assert speaking.gateways.sms[0].dlr_url.startswith("http://10.0.7.5:8001/channels/sms/delivery?key=a&")
 
 
 async def test_deliver_without_a_gateway_and_remind_say_what_they_do(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+import pytest
+
 from bels.domain.terms import Channel
 from bels.outgoing.outbox import (
     ATTEMPTS_MAX,
@@ -17,7 +19,7 @@ from bels.outgoing.outbox import (
     put_text,
     send_text_to_household,
 )
-from bels.outgoing.results import Letter
+from bels.outgoing.results import Letter, Result, Text
 from tests.outgoing.conftest import CHAT, EMAIL, PHONE, Speaking
 
 HOME, NEIGHBOUR = "1000001", "1000003"
@@ -93,6 +95,19 @@ async def test_a_gateway_that_is_down_is_asked_again_ever_later_and_then_no_more
     assert waits == [0, 1, 3, 7, 15, 31, 63, 123]
     assert await speaking.texts("state", "last_error") == [("FAILED", "HTTP_503")]
     assert speaking.gateways.sms == []
+
+
+async def test_what_a_gateway_does_not_take_is_in_the_log_once_and_names_nobody(
+    speaking: Speaking, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with speaking.pool.acquire() as db:
+        for key in ("a", "b", "c"):
+            await put_text(db, speaking.vault, HOME, 1, Channel.SMS, PHONE, "Код: 1", key, now=speaking.house.at)
+    speaking.gateways.said = [403, 403, 403]
+    await speaking.send()
+
+    told = [record.getMessage() for record in caplog.records if record.name == "bels.outgoing.deliver"]
+    assert told == ["the gateway of sms does not take a text (WRONG_USER)"]
 
 
 async def test_a_gateway_that_comes_back_gets_the_text(speaking: Speaking) -> None:
@@ -179,6 +194,24 @@ async def test_a_report_that_overtakes_our_own_note_stays(speaking: Speaking) ->
 
     assert await speaking.texts("state") == [("DELIVERED",)]
     assert speaking.gateways.sms == []
+
+
+async def test_a_lost_text_counts_against_its_phone_also_when_the_report_overtakes_our_own_note(
+    speaking: Speaking,
+) -> None:
+    await speaking.choose(HOME, Channel.SMS, PHONE)
+    hand = speaking.post.senders[Channel.SMS]
+
+    async def overtaken(to: str, what: Text | Letter, key: str) -> Result:
+        taken = await hand(to, what, key)
+        assert await delivered(speaking.pool, key, TextState.FAILED, now=speaking.house.at)
+        return taken
+
+    speaking.post.senders[Channel.SMS] = overtaken
+    await reminded(speaking)
+
+    assert await speaking.texts("state", "last_error") == [("FAILED", "UNDELIVERED")]
+    assert await speaking.pool.fetchval("SELECT failures FROM subscription") == 1
 
 
 async def test_a_household_hears_three_texts_a_day_at_most_and_the_rest_the_next_morning(speaking: Speaking) -> None:

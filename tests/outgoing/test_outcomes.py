@@ -167,6 +167,23 @@ async def test_every_notice_fits_two_parts_of_an_sms(speaking: Speaking) -> None
     assert max(len(sms.text) for sms in speaking.gateways.sms) <= SMS_LENGTH_MAX
 
 
+async def test_a_notice_waits_while_its_view_is_told_again(speaking: Speaking) -> None:
+    house = speaking.house
+    await speaking.choose(HOME, Channel.EMAIL, EMAIL)
+    await sent(house, "a", "99000", STRANGER)
+    house.wait(minutes=5)
+    await speaking.news()
+    async with speaking.pool.acquire() as db:
+        await db.execute("CREATE TABLE before AS TABLE notice")
+        await db.execute("DELETE FROM notice")
+        await speaking.send()
+        assert await speaking.texts("state", "attempts") == [("PLANNED", 0)]
+        await db.execute("INSERT INTO notice TABLE before")
+    house.wait(minutes=11)
+
+    assert len(await told(speaking)) == 1
+
+
 async def test_a_decision_about_a_held_reading_by_rollover_is_told_too(speaking: Speaking) -> None:
     house = speaking.house
     await speaking.choose(HOME, Channel.EMAIL, EMAIL)

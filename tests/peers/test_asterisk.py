@@ -337,7 +337,11 @@ def stage(postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(scope="module")
 async def played(stage: Stage, request: pytest.FixtureRequest) -> dict[str, BaseException | None]:
     """Play every scenario that a test of this run asks for, all at once; give what went wrong in each."""
-    asked = {item.callspec.params["name"] for item in request.session.items if hasattr(item, "callspec")}
+    asked = {
+        item.callspec.params["name"]
+        for item in request.session.items
+        if item.path == request.path and hasattr(item, "callspec")
+    }
     wanted = [name for name in SCENARIOS if name in asked]
     async with stage.exchange.listening():
         ended = await asyncio.gather(*(SCENARIOS[name](stage) for name in wanted), return_exceptions=True)

@@ -12,8 +12,8 @@ import pytest
 
 from bels.access import personal
 from bels.access.personal import Personal, subject_of
-from bels.domain.commands import ClosePeriod
-from bels.domain.terms import Channel, Period, Register
+from bels.domain.commands import ClosePeriod, ReplaceMeter
+from bels.domain.terms import Channel, MeterModel, Period, Register
 from bels.intake import Intake
 from bels.messages import Outcome, TryLater
 from bels.reception.codes import Code, make_code
@@ -57,7 +57,7 @@ async def test_a_stranger_keys_account_and_value_and_hears_an_echo_only(house: H
     heard = await call.keys("1")
 
     assert heard == (
-        f"Показание принято.\nПоказание 10385\nВойдёт в счёт за май 2024\nНомер квитанции {call.heard.receipt}\nЧто ещё?"
+        f"Показание принято.\nПоказание 10385\nВойдёт в счёт за май 2024\nНомер сообщения {call.heard.receipt}\nЧто ещё?"
     )
     assert call.heard.code == "ACCEPTED"
     assert await readings(house) == ["ReadingAccepted"]
@@ -91,6 +91,18 @@ async def test_whoever_is_only_known_is_offered_the_end_of_an_account_and_hears_
     assert call.heard.code == "ACCEPTED"
     assert "Расход" not in heard
     assert "1000001" not in str([option.key for option in call.heard.ask.options])
+
+
+async def test_a_stranger_hears_two_digits_of_a_meter_and_a_linked_caller_four(house: House) -> None:
+    new, last, first = MeterModel("77-012345", 6, (Register.TOTAL,)), {Register.TOTAL: 10_200}, {Register.TOTAL: 0}
+    await house.do("1000001", ReplaceMeter(new, house.at, last, first, "акт 1"))
+    await house.link("1000001", Channel.SMS, PHONE)
+    stranger, holder = caller(house, STRANGER), caller(house, call="call-2")
+    await stranger.begins()
+    await holder.begins()
+
+    assert "Номер счётчика оканчивается на 45\n" in await stranger.keys("1000001")
+    assert "Номер счётчика оканчивается на 2345\n" in await holder.keys("1")
 
 
 async def test_registers_are_asked_in_the_order_and_by_the_names_of_the_display(house: House) -> None:

@@ -142,6 +142,26 @@ def bomb(size: int) -> bytes:
     return written.getvalue()
 
 
+def with_sheet(sheet: bytes) -> bytes:
+    """Make a workbook of a few bytes whose sheet is this."""
+    written = BytesIO()
+    with (
+        ZipFile(BytesIO(workbook(("Лицевой счёт", "Показание"), (1000001, 5)))) as good,
+        ZipFile(written, "w", ZIP_DEFLATED) as made,
+    ):
+        for member in good.infolist():
+            made.writestr(member.filename, sheet if "sheet1" in member.filename else good.read(member), compresslevel=1)
+    return written.getvalue()
+
+
+def damaged_within() -> bytes:
+    """Make a workbook whose packing is right and whose packed bytes are not."""
+    content = bytearray(with_sheet(b"<worksheet>" + bytes(range(32, 127)) * 40))
+    at = content.find(b"xl/worksheets/sheet1.xml") + 60
+    content[at : at + 20] = b"\xff" * 20
+    return bytes(content)
+
+
 def entities() -> bytes:
     """Make a workbook whose XML grows out of itself."""
     written = BytesIO()
@@ -165,6 +185,9 @@ FAULTY = {
     "too many rows": ("Л/с;показание\n" + "1000001;5\n" * (ROWS_MAX + 1), TableFault.TOO_MANY_ROWS),
     "too big": (b"x" * (BYTES_MAX + 1), TableFault.TOO_BIG),
     "a bomb": (bomb(60_000_000), TableFault.TOO_BIG),
+    "a bomb of cells": (with_sheet(b"<worksheet><sheetData><row>" + b"<c/>" * 10_000_000), TableFault.TOO_BIG),
+    "a bomb of attributes": (with_sheet(b"<worksheet " + b"a=''" * 10_000_000), TableFault.TOO_BIG),
+    "damaged within": (damaged_within(), TableFault.DAMAGED),
     "entities": (entities(), TableFault.DAMAGED),
     "half a workbook": (workbook(("Лицевой счёт", "Показание"), (1000001, 5))[:3000], TableFault.DAMAGED),
     "an old workbook": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600, TableFault.OLD_EXCEL),

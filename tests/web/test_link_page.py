@@ -16,7 +16,7 @@ from bels.access.callers import Kind
 from bels.access.links import CONFIRM_LINKS_MAX, Made, link_url, make_confirm_link, make_link, open_link, peek
 from bels.access.store import install_access
 from bels.access.tokens import Grant
-from bels.domain.commands import ClosePeriod, SubmitReading
+from bels.domain.commands import ClosePeriod, ReceivePayment, SubmitReading
 from bels.domain.terms import Channel, Period, Register
 from bels.reception.counter import Answer, receipt_state, take
 from bels.web import link_page
@@ -253,6 +253,18 @@ async def test_a_bill_is_shown_and_printed_as_often_as_wanted(house: House, surf
     document.close()
     other = await link_for(house, "reading")
     assert (await surfer.client.get(f"{path_of(other)}/bill.pdf")).status_code == 404
+
+
+async def test_whoever_has_paid_a_bill_reads_that_no_debt_is_left_and_not_of_an_advance_of_nothing(
+    house: House, surfer: Surfer
+) -> None:
+    house.at = moscow("2024-06-02T12:00")
+    await house.do(ACCOUNT, ClosePeriod(Period("2024-05"), house.now()))
+    owed = await house.desk.pool.fetchval("SELECT balance FROM balance WHERE account = $1", ACCOUNT)
+    await house.do(ACCOUNT, ReceivePayment(owed, house.now().date(), house.now(), "платёж 1"))
+    await surfer.open(path_of(await link_for(house, "bill")))
+
+    assert "Долг сейчас 0,00 ₽" in " ".join(surfer.words.split()).replace("\xa0", " ")
 
 
 async def test_a_letters_reading_counts_when_its_sender_confirms_it_by_the_link(house: House, surfer: Surfer) -> None:

@@ -39,7 +39,8 @@ class RawTexts:
 
     def sealed(self, text: str) -> str:
         """Seal a text; one that is sealed already stays as it is."""
-        if text.startswith(SEALED):
+        if text.startswith(SEALED) and self.opened(text) != text:
+            # Whoever only writes the word before his own words has sealed nothing.
             return text
         return SEALED + b64encode(self._cipher.encrypt(text.encode("utf-8", "surrogatepass"), None)).decode()
 

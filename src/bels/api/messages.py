@@ -10,16 +10,17 @@ from re import compile as pattern
 import msgspec
 from graphql import GraphQLError
 
-from bels.access.callers import Caller, Right
+from bels.access.callers import Caller, Kind, Right
 from bels.access.documents import is_note
 from bels.access.people import find_person
 from bels.api.context import Info
 from bels.api.engine.scalars import BadUserInputError
 from bels.api.inputs import BehalfInput
-from bels.domain.commands import Command
+from bels.domain.commands import Claim, Command
 from bels.domain.events import ReadingRefused
 from bels.domain.read_value import holds_contact, quoted_number
 from bels.domain.receive_payment import is_suspense
+from bels.domain.terms import Channel
 from bels.journal.entry import Behalf
 from bels.journal.faults import UNAVAILABLE
 from bels.journal.journal import RULEBOOK
@@ -119,6 +120,16 @@ def note_of(text: str, field: str) -> str:
     if holds_contact(text):
         raise BadUserInputError(f"`{field}` must hold no phone and no e-mail: it is kept for ever.")
     return text
+
+
+def claim_of(caller: Caller) -> Claim | None:
+    """Say whose word a reading is: a gateway passes on what somebody said to it, and vouches for nobody.
+
+    Who has a credential of his own makes no claim. In ГИС ЖКХ people are signed in, so that one speaks for them.
+    """
+    if caller.kind is not Kind.GATEWAY or caller.channel is Channel.GIS:
+        return None
+    return Claim(caller.channel, proven=caller.channel is not Channel.EMAIL)
 
 
 def message_of(

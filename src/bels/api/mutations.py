@@ -18,7 +18,17 @@ from bels.api.context import Info
 from bels.api.engine.scalars import BadUserInputError
 from bels.api.entries import EntryMutation
 from bels.api.inputs import model_of, values_of
-from bels.api.messages import TryLaterError, behalf_of, content_of, is_key, message_of, note_of, raw_of, submit
+from bels.api.messages import (
+    TryLaterError,
+    behalf_of,
+    claim_of,
+    content_of,
+    is_key,
+    message_of,
+    note_of,
+    raw_of,
+    submit,
+)
 from bels.api.money_mutations import MoneyMutation
 from bels.api.notices import NoticeMutation
 from bels.api.objects import BehalfShown
@@ -81,7 +91,9 @@ def _reading(info: Info, given: inputs.SubmitReadingInput, behalf: Behalf | None
     app = info.context.app
     caller = info.context.caller_for(Role.CONSUMER if behalf is None else Role.OPERATOR)
     values = texts(given.values)
-    command = SubmitReading(app.intake.clock(), values, Role.CONSUMER, given.taken_at, given.meter)
+    command = SubmitReading(
+        app.intake.clock(), values, Role.CONSUMER, given.taken_at, given.meter, claim=claim_of(info.context.caller)
+    )
     said = () if behalf is None else (behalf,)
     raw = raw_of(("submitReading", given.account, values, given.taken_at, given.meter, *said))
     # Whatever a person wrote for a value, a name or a phone perhaps, is kept sealed.
@@ -202,7 +214,8 @@ class Mutation(
             return held
         account, entry = held
         values = texts(input.values) if input.values is not None else None
-        command = commands.ConfirmReading(entry, info.context.app.intake.clock(), Role.CONSUMER, values)
+        claim = claim_of(info.context.caller)
+        command = commands.ConfirmReading(entry, info.context.app.intake.clock(), Role.CONSUMER, values, claim=claim)
         behalf = await behalf_of(info, input.behalf)
         role = Role.CONSUMER if behalf is None else Role.OPERATOR
         return await _carry_out(info, role, account, input.idempotency_key, command, content_of(input), behalf)

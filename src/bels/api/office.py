@@ -139,10 +139,10 @@ class AnnounceOutageInput:
     idempotency_key: strawberry.ID = strawberry.field(description=KEY)
     kind: OutageKind = strawberry.field(description="Why there will be no electricity.")
     locality: str = strawberry.field(description="The town or village, at most 100 characters.")
-    places: str = strawberry.field(description="Streets and houses, in words, at most 1,000 characters.")
+    places: str = strawberry.field(description="Streets and houses, in words, at most 2,000 characters.")
     since: datetime = strawberry.field(description="From when on.")
     until: datetime = strawberry.field(description="Until when, at most 90 days later.")
-    text: str = strawberry.field(default="", description="What else is to be said.")
+    text: str = strawberry.field(default="", description="What else is to be said, at most 1,000 characters.")
 
 
 @strawberry.input(description="The end of an outage, or an announcement that was wrong.")

@@ -17,7 +17,7 @@ class Photo:
 
     id: strawberry.ID = strawberry.field(description="Its name, in its URL too.")
     sha256: str = strawberry.field(description="The digest of its bytes as they came, in hexadecimal.")
-    content_type: str = strawberry.field(description="image/jpeg, image/png or image/webp.")
+    content_type: str = strawberry.field(description="What it is: image/jpeg, image/png or image/webp.")
     at: datetime = strawberry.field(description="When it came.")
     url: str = strawberry.field(description="Where it is shown, to whoever may see the reading.")
 

@@ -18,7 +18,7 @@ from bels.api.context import Info
 from bels.api.engine.paging import Connection, Node, connect, decode_id, read_page
 from bels.api.engine.scalars import BadUserInputError
 from bels.api.ledgers import Payment
-from bels.api.messages import TryLaterError
+from bels.api.messages import TryLaterError, claim_of
 from bels.api.money_queries import MoneyQuery
 from bels.api.mutations import texts
 from bels.api.objects import (
@@ -119,7 +119,8 @@ class Query(MoneyQuery, RecordQuery, CabinetQuery, PersonalQuery, BudgetQuery, O
         sight = info.context.see(input.account)
         if sight is None:
             return not_seen_reading(input.account)
-        command = SubmitReading(app.intake.clock(), texts(input.values), Role.CONSUMER, input.taken_at, input.meter)
+        at, claim = app.intake.clock(), claim_of(info.context.caller)
+        command = SubmitReading(at, texts(input.values), Role.CONSUMER, input.taken_at, input.meter, claim=claim)
         try:
             return previewed(await app.intake.preview(input.account, command), input.account, sight)
         except TryLater:

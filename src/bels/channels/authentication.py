@@ -45,7 +45,7 @@ def is_vouched_for(headers: Sequence[str], authserv_id: str | None, domain: str)
     """
     if not authserv_id or not domain:
         return False
-    own = next((read for text in headers if (read := _read_of(text, authserv_id)) is not None), None)
+    own = _own(headers, authserv_id)
     if own is None:
         return False
     of_dmarc = [r for r in own.results if r.method == "dmarc" and _is_of(r, "header.from", domain, if_absent=True)]
@@ -62,15 +62,20 @@ def read_results(text: str) -> Results | None:
     if plain is None:
         return None
     first, *others = _statements(plain)
-    if not first or "=" in first:
+    if not first or "=" in first or '"' in plain.partition(";")[0]:
+        # Our mail server writes its name plainly; in quotes it is hidden from what removes forged ones.
         return None
     results = [result for words in others[:RESULTS_MAX] if (result := _result(words)) is not None]
     return Results(first[0].lower(), tuple(results))
 
 
-def _read_of(text: str, authserv_id: str) -> Results | None:
-    read = read_results(text)
-    return read if read is not None and read.authserv_id == authserv_id.lower() else None
+def _own(headers: Sequence[str], authserv_id: str) -> Results | None:
+    """Find the topmost header of ours. One that cannot be read may be it, so what stands below is not looked at."""
+    for text in headers:
+        read = read_results(text)
+        if read is None or read.authserv_id == authserv_id.lower():
+            return read
+    return None
 
 
 def _is_aligned(result: Result, domain: str) -> bool:

@@ -11,18 +11,21 @@ from collections import Counter as Tally
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
 from enum import Enum
 from io import StringIO
+from re import compile as pattern
 
 from bels.access.quota import spend
 from bels.access.raw_texts import RawTexts
 from bels.access.vault import Vault
 from bels.channels.letters import Letter, is_robot
 from bels.domain.periods import moscow_date
+from bels.domain.read_value import quoted_number
 from bels.journal.write import Db
 from bels.outgoing.outbox import LETTER_BYTES_MAX, put_letter
 from bels.outgoing.results import Letter as Outgoing
@@ -45,6 +48,10 @@ RECEIPT_HEADER = "X-Bels-Receipt"
 TABLE_NAME = "otvet.csv"
 
 _COLUMNS = ("строка", "лицевой счёт", "номер", "код", "что стало", "что делать")
+NAME_LENGTH_MAX = 40
+"""What is repeated of the name of a file."""
+
+_SIGNS = pattern(r"[^\w -]|_|(?:https?|www)\b")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 Post = Callable[[Db, str, str, bytes], Awaitable[None]]
@@ -83,6 +90,15 @@ def may_be_answered(letter: Letter, mail_from: str, mailbox: str) -> bool:
     own = mailbox.lower()
     robots = is_robot(mail_from) or is_robot(letter.sender)
     return not (letter.is_automatic or robots or own in (mail_from.lower(), letter.sender))
+
+
+def is_writable(address: str) -> bool:
+    """Say whether an answer can be addressed so. Some addresses from which letters come cannot stand in a header: two dots, Cyrillic."""
+    try:
+        Address(addr_spec=address)
+    except (MessageError, ValueError, IndexError):
+        return False
+    return bool(address)
 
 
 def answer_to(letter: Letter, told: Sequence[Told | ToldTable], to: str, mailbox: str, at: datetime) -> bytes:
@@ -177,7 +193,8 @@ def _text(told: Told | ToldTable, detail: Detail) -> str:
 def _table_text(table: ToldTable, detail: Detail) -> str:
     tally = Tally(_group(row) for row in table.rows)
     summed = ", ".join(f"{group} {tally[group]}" for group in _GROUPS if tally[group])
-    name = f"Таблица «{table.name}»" if table.name else "Таблица"
+    plain = _plain_name(table.name)
+    name = f"Таблица «{plain}»" if plain else "Таблица"
     lines = [f"{name}: строк {len(table.rows)}, {summed}.", ""]
     rows = table.rows if detail is Detail.ALL else tuple(row for row in table.rows if _group(row) in _TO_BE_DONE)
     if detail is not Detail.ALL:
@@ -214,9 +231,17 @@ def _csv(table: ToldTable, detail: Detail) -> str:
     for each in table.rows:
         words = each.answer.words
         told = (words.text, words.hint) if with_words else ()
-        cells = (each.row.account, each.answer.outcome.receipt, each.code, *told)
+        cells = (quoted_number(each.row.account), each.answer.outcome.receipt, each.code, *told)
         writer.writerow((each.row.number, *map(_harmless, cells)))
     return written.getvalue()
+
+
+def _plain_name(name: str) -> str:
+    """Give a file's name without its ending, as words and numbers: the answer may go to somebody who has sent us nothing, and
+    must carry nobody's message or link to him.
+    """
+    stem = name.rpartition(".")[0] or name
+    return " ".join(_SIGNS.sub(" ", stem).split())[:NAME_LENGTH_MAX]
 
 
 def _harmless(cell: str) -> str:
@@ -229,7 +254,9 @@ def _footer() -> str:
 
 
 def _is_message_id(text: str) -> bool:
-    return 3 < len(text) <= 250 and text.startswith("<") and text.endswith(">") and text.isascii() and " " not in text
+    # A line end may have stood in it as an encoded word.
+    is_plain = text.isascii() and text.isprintable() and " " not in text
+    return is_plain and 3 < len(text) <= 250 and text.startswith("<") and text.endswith(">")
 
 
 def through_outbox(raw_texts: RawTexts, clock: Callable[[], datetime]) -> Post:

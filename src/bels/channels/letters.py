@@ -32,6 +32,12 @@ DEPTH_MAX = 12
 """Letters in letters, and parts in parts."""
 
 PARTS_MAX = 200
+DASHES_MAX = 10_000
+"""Lines that begin with two dashes. Each of them may begin a part, with or without a header of its own."""
+
+LINES_MAX = 400_000
+"""Lines of a letter; the greatest one has so many where it is all attachments."""
+
 TEXT_LENGTH_MAX = 20_000
 """A person writes no more before its signature."""
 
@@ -107,6 +113,7 @@ class Unreadable(Word):
 
     TOO_DEEP = "TOO_DEEP"
     TOO_MANY_PARTS = "TOO_MANY_PARTS"
+    TOO_MANY_LINES = "TOO_MANY_LINES"
     DAMAGED = "DAMAGED"
     EMPTY = "EMPTY"
 
@@ -190,8 +197,10 @@ def read_letter(content: bytes) -> Letter | Unreadable:
     lowered = content.lower()
     if lowered.count(b"boundary=") + lowered.count(b"message/rfc822") > BOUNDARIES_MAX:
         return Unreadable.TOO_DEEP
-    if lowered.count(b"\ncontent-type:") > PARTS_MAX:
+    if lowered.count(b"\ncontent-type:") > PARTS_MAX or content.count(b"\n--") > DASHES_MAX:
         return Unreadable.TOO_MANY_PARTS
+    if content.count(b"\n") > LINES_MAX:
+        return Unreadable.TOO_MANY_LINES
     try:
         whole = message_from_bytes(content)
         return _read(whole, content)

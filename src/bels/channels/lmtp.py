@@ -21,7 +21,15 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from bels.access.personal import ContactKind
 from bels.channels.authentication import is_vouched_for
-from bels.channels.letter_answers import Post, Told, ToldTable, answer_to, may_be_answered, post_once_an_hour
+from bels.channels.letter_answers import (
+    Post,
+    Told,
+    ToldTable,
+    answer_to,
+    is_writable,
+    may_be_answered,
+    post_once_an_hour,
+)
 from bels.channels.letters import (
     BYTES_MAX,
     Attached,
@@ -164,7 +172,7 @@ async def take_letter(room: Mailroom, content: bytes, mail_from: str, *, request
     try:
         told = [*await reading.tables(), *await reading.texts()]
         to = letter.sender if is_from or any(map(_has_link, told)) else plain_address(mail_from)
-        if may_answer and told and to:
+        if may_answer and told and is_writable(to):
             await _answer(room, letter, told, to, now)
     except UNAVAILABLE as error:
         raise TryLater(type(error).__name__) from error

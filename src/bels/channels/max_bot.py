@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from logging import getLogger
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from aiohttp import ClientError
@@ -68,6 +69,10 @@ UPDATE_TYPES = [
 HEARD = "Выбрано"
 """What a tap is acknowledged with: MAX wants some words."""
 
+HTTPS_PORT = 443
+_INSIDE = ("localhost", "local", "internal", "intranet", "lan", "home", "corp")
+"""Ends of names that only a network of one's own has."""
+
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 
 log = getLogger(__name__)
@@ -103,7 +108,7 @@ class Max:
         :raises PictureLater: it cannot be fetched now.
         """
         content = bytearray()
-        if not picture.reference.startswith(("https://", self.bot.api_url)):
+        if not _is_outside(picture.reference) and not _is_at(picture.reference, self.bot.api_url):
             return None
         try:
             async with self.http.stream("GET", picture.reference) as answer:
@@ -210,6 +215,27 @@ def _message(name: str, message: Message) -> Update:
 def _chat(message: Message) -> str:
     recipient = message.recipient
     return str(recipient.chat_id) if recipient.chat_type == ChatType.DIALOG and recipient.chat_id is not None else ""
+
+
+def _is_at(url: str, api_url: str) -> bool:
+    """Say whether a URL is of the messenger's own API."""
+    try:
+        given, own = urlsplit(url), urlsplit(api_url)
+    except ValueError:
+        return False
+    return (given.scheme, given.netloc) == (own.scheme, own.netloc)
+
+
+def _is_outside(url: str) -> bool:
+    """Say whether a URL names a server of the Internet by its name: what comes in an update must not point at our own network."""
+    try:
+        given = urlsplit(url)
+        host, port = given.hostname or "", given.port
+    except ValueError:
+        return False
+    _, dot, top = host.rpartition(".")
+    is_name = bool(dot) and (top.isalpha() or top.startswith("xn--")) and top not in _INSIDE
+    return given.scheme == "https" and is_name and port in (None, HTTPS_PORT) and given.username is None
 
 
 def _picture(attachment: Attachments) -> Picture | None:

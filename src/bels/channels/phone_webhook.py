@@ -40,7 +40,10 @@ WAIT_S = 5.0
 COLLECT_S = 7
 """Seconds that a caller has for the first key."""
 
-NOT_TAKEN = "Сервис временно недоступен, показание не принято. Перезвоните позже."
+NOT_TAKEN = (
+    "Сервис временно недоступен. Если вы не слышали номера сообщения, перезвоните и передайте показание ещё раз."
+)
+"""Whether a reading of this turn is stored nobody knows: to send it again is never wrong, to say that it is not taken may be."""
 
 log = getLogger(__name__)
 
@@ -79,7 +82,7 @@ def phone_webhook_routes(
     """Make the route of ``POST /channels/voice``; ``gateway`` says whether a request has the credential of a gateway for VOICE.
 
     The answer has ``say`` (sentences, to be read aloud), ``collect`` (``digitsMax``, ``timeoutS``; null where nothing is awaited),
-    ``end``, ``transfer``, ``receipt`` and ``code``. 503 means that nothing was stored: the same turn may be sent again; so does
+    ``end``, ``transfer``, ``receipt`` and ``code``. 503 means that nobody knows what was stored: the same turn may be sent again; so does
     TryLater of ``gateway``, where it cannot look a credential up.
     """
     names = fields or Fields()
@@ -100,7 +103,7 @@ def phone_webhook_routes(
             log.warning("a turn of a call is not taken (%s), it may come again", type(error).__name__)
             return _later()
         except Exception:
-            # Whatever it was: the caller hears that nothing was taken, and the same turn may come again.
+            # Whatever it was: the caller hears how to be sure, and the same turn may come again.
             log.exception("a turn of a call is not taken, it may come again")
             return _later()
         return JSONResponse(_answer(reply))

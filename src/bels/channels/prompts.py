@@ -100,7 +100,7 @@ def manifest(words: Mapping[Say, str] = WORDS) -> dict[str, str]:
     """List every recording by its id, with the words that are to be spoken."""
     fixed = {
         WAIT: "Подождите, пожалуйста.",
-        UNAVAILABLE: "Сервис временно недоступен. Если вы не слышали номера квитанции, передайте показание ещё раз.",
+        UNAVAILABLE: "Сервис временно недоступен. Если вы не слышали номера сообщения, передайте показание ещё раз.",
         MINUS: "минус",
         KWH: "киловатт-часов",
         ROUBLES: "рублей",

@@ -84,19 +84,24 @@ async def fastagi(
     pace: Pace = Pace(),
     calls_max: int = CALLS_MAX,
     drain_s: float = 0.0,
+    shared: bool = False,
+    under_way: set[asyncio.Task[None]] | None = None,
 ) -> AsyncIterator[int]:
     """Serve the voice menu to Asterisk while the context is open, and give the port; 0 takes a free one.
 
     ``prompts`` is the folder of the recordings, which Asterisk finds under the same path. Only an Asterisk in one of the
     networks ``peers`` is spoken to: whoever connects may name any phone as the caller's. ``take`` takes a turn of the dialogue.
-    Calls may end for ``drain_s`` after the context is left; what lasts longer is given back to the dialplan.
+    Calls may end for ``drain_s`` after the context is left; what lasts longer is given back to the dialplan. ``shared``: other
+    processes of ours listen there too. ``under_way``: the set in which the calls stand while they last.
 
     :raises PromptsError: a recording is missing or another one than is needed.
     :raises OSError: the port cannot be listened on.
     """
     folder = await asyncio.to_thread(_usable, prompts)
-    board = _Switchboard(counter, folder, tuple(peers), take, pace, calls_max)
-    server = await asyncio.start_server(board.connected, host, port, limit=LINE_BYTES_MAX)
+    board = _Switchboard(
+        counter, folder, tuple(peers), take, pace, calls_max, set() if under_way is None else under_way
+    )
+    server = await asyncio.start_server(board.connected, host, port, limit=LINE_BYTES_MAX, reuse_port=shared or None)
     async with server:
         try:
             yield server.sockets[0].getsockname()[1]
@@ -115,7 +120,7 @@ class _Switchboard:
     take: TakeTurn
     pace: Pace
     calls_max: int
-    calls: set[asyncio.Task[None]] = field(default_factory=set)
+    calls: set[asyncio.Task[None]]
     turns: set[asyncio.Task[Reply]] = field(default_factory=set)
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -6,6 +6,7 @@ Nobody is real: names are drawn from lists, the city does not exist, e-mails end
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from random import Random
 
 from bels.access import acts, people, personal
@@ -15,7 +16,7 @@ from bels.access.callers import GRANTS, Kind
 from bels.access.desk import Desk
 from bels.access.documents import Document, DocumentKind
 from bels.access.passwords import Passwords, new_password
-from bels.access.personal import Personal, subject_of
+from bels.access.personal import Personal, subject_of, tenure_of
 from bels.access.throttle import Throttle
 from bels.access.tokens import Tokens
 from bels.access.words import AccessReason, Refused
@@ -23,7 +24,10 @@ from bels.app import Bels
 from bels.demo.household import FIRST_NUMBER, Town
 from bels.demo.situations import SITUATIONS
 from bels.demo.town import phone_of
-from bels.domain.periods import moscow_date
+from bels.domain.periods import MOSCOW, moscow_date
+from bels.domain.terms import Channel
+from bels.outgoing.choices import CHOSEN, choose
+from bels.reception.outages import NewOutage, OutageKind, announce
 
 PASSWORD = "lamp kettle stove"  # noqa: S105 - of invented people, on a server that only its own machine reaches
 """The password of them all under the key for development, with which bels listens on loopback alone."""
@@ -52,6 +56,9 @@ ROLES = (
     Role("administrator", Kind.ADMINISTRATOR),
 )
 
+TOLD = ((0, Channel.EMAIL), (4, Channel.EMAIL), (20, Channel.SMS))
+"""Which households of the list want to be reminded and told, and how; of one of them a reading is awaited in every month."""
+
 _MEN = ("Алексей", "Борис", "Виктор", "Григорий", "Дмитрий", "Николай", "Павел", "Сергей")
 _WOMEN = ("Анна", "Вера", "Галина", "Елена", "Ирина", "Мария", "Ольга", "Татьяна")
 _FATHERS = ("Андреев", "Борисов", "Викторов", "Иванов", "Михайлов", "Николаев", "Петров", "Семёнов")
@@ -66,6 +73,7 @@ async def settle(bels: Bels, town: Town) -> str:
     others: then the password is made, and this is the only time that it is said.
     """
     await _move_in(bels, town)
+    await _speak_first(bels, town)
     password = PASSWORD if _for_development(bels) else new_password()
     passwords = Passwords()
     try:
@@ -122,6 +130,26 @@ async def _move_in(bels: Bels, town: Town) -> None:
             if await personal.find(db, bels.vault, subject) is None:
                 await personal.put(db, bels.vault, subject, household(town.seed, index))
                 await acts.record(db, Act.PERSONAL_DATA_SET, by=BY, subject=subject, account=account, reason=GROUND)
+
+
+async def _speak_first(bels: Bels, town: Town) -> None:
+    """Let some households choose to be told, and announce two outages."""
+    now = town.until.astimezone(MOSCOW).replace(minute=0, second=0, microsecond=0)
+    works = (now + timedelta(days=2)).replace(hour=10)
+    outages = (
+        NewOutage(
+            OutageKind.EMERGENCY, "Ламповск", "ул. Речная, 1–20", now, now + timedelta(hours=8), "Авария на кабеле."
+        ),
+        NewOutage(OutageKind.PLANNED, "Ламповск", "ул. Лесная, 2–14", works, works + timedelta(hours=6)),
+    )
+    async with bels.pool.acquire() as db, db.transaction():
+        for index, channel in (each for each in TOLD if each[0] < town.accounts):
+            account, home = str(FIRST_NUMBER + index), household(town.seed, index)
+            address = home.emails[0] if channel is Channel.EMAIL else home.phones[0]
+            tenure = await tenure_of(db, account)
+            await choose(db, bels.vault, account, tenure, channel, address, CHOSEN, BY, town.until)
+        for number, outage in enumerate(outages):
+            await announce(db, outage, BY, f"demo-{number}", town.until)
 
 
 async def _employ(desk: Desk, role: Role, password: str, town: Town) -> None:

@@ -18,14 +18,15 @@ from bels.domain.events import (
 )
 from bels.domain.read_value import read_value
 from bels.domain.rulebook import Rulebook, Settings
-from bels.domain.speak_for import must_be_confirmed
+from bels.domain.speak_for import may_affirm, must_be_confirmed
 from bels.domain.terms import EntryNumber, HoldReason, Meaning, ReadingKind, ReadingStatus, Reason, Register, Role
 
 
 def confirm_reading(account: Account, command: ConfirmReading, rulebook: Rulebook) -> tuple[Event, ...]:
     """Confirm a held reading, explicitly and with the same values.
 
-    An implausible one is confirmed by the consumer or an operator, where a register went down by an operator only; one
+    An implausible one is confirmed by the consumer or an operator (of a household that has linked a sender, by who speaks for
+    it), where a register went down by an operator only; one
     that is lower than the previous by an operator, who says ROLLOVER or PREVIOUS_WRONG; one of an unconfirmed sender by
     whoever may speak for the account (``speak_for.py``). A later control reading that is
     lower disproves it at once; a later final reading that is lower rules it out.
@@ -39,9 +40,7 @@ def confirm_reading(account: Account, command: ConfirmReading, rulebook: Ruleboo
     down = went_down(base.values, held.values) if base is not None else ()
     denied_by = _denied_by(account, command, held, base)
     reason = _refusal(command, held, down, rulebook.settings_of(held.period))
-    if reason is None and must_be_confirmed(
-        account, command.claim, account.meter(held.meter), held.period, held.values
-    ):
+    if reason is None and not _is_of_household(account, command, held):
         reason = Reason.UNCONFIRMED_SENDER
     if reason is None and denied_by is not None and denied_by.kind not in CONTROL_KINDS:
         reason = Reason.MORE_THAN_NEXT
@@ -76,6 +75,12 @@ def reject_reading(account: Account, command: RejectReading) -> tuple[Event, ...
         reason = Reason.UNKNOWN_READING if held is None else Reason.NOT_HELD
         return (CommandRefused("RejectReading", reason, command.rejected_at, str(command.reading)),)
     return (ReadingRejected(held.entry, command.rejected_at, command.note),)
+
+
+def _is_of_household(account: Account, command: ConfirmReading, held: Reading) -> bool:
+    if held.hold is HoldReason.IMPLAUSIBLE and not may_affirm(account, command.claim):
+        return False
+    return not must_be_confirmed(account, command.claim, account.meter(held.meter), held.period, held.values)
 
 
 def _refused(command: ConfirmReading, reason: Reason) -> CommandRefused:

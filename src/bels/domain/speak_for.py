@@ -34,6 +34,13 @@ def must_be_confirmed(account: Account, claim: Claim | None, meter: Meter, perio
     return unproven or would_replace(account, meter, period, values)
 
 
+def may_affirm(account: Account, claim: Claim | None) -> bool:
+    """Say whether a sender may say that an implausible reading is right: whoever sent it, unless the household has made itself
+    known. A neighbour's two messages could else put tens of thousands of kWh on a bill.
+    """
+    return not account.links or speaks_for(account, claim)
+
+
 def would_replace(account: Account, meter: Meter, period: Period, values: Kwh) -> bool:
     """Say whether a reading would take the place of another one of its period, with other values."""
     return any(

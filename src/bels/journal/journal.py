@@ -8,6 +8,7 @@ from datetime import datetime
 from importlib.resources import files
 from itertools import groupby
 from operator import itemgetter
+from typing import Any
 
 from asyncpg import Record
 
@@ -183,20 +184,31 @@ async def find_requests(db: Db, receipts: Sequence[str]) -> dict[str, str]:
     return {row["receipt"]: row["request_id"] for row in rows}
 
 
-async def find_repeated_sms(db: Db, actor: str, content: bytes, since: datetime) -> Recorded | None:
-    """Find the SMS that a gateway brings again under a new id: the sender's last one, if it says the same and was taken.
+async def look_back(
+    db: Db, name: tuple[str, str], actor: str, content: bytes, since: datetime | None
+) -> tuple[bool, Recorded | None]:
+    """Say whether a message has come before by its (channel, message_id), and, from ``since``, which SMS of its sender it repeats.
 
-    An earlier one does not count: whoever writes 6, then 7, then 6 again, means 6. A refused one is judged anew.
+    A gateway brings an SMS again under a new id: it is the sender's last one, if that says the same and was taken. An earlier
+    one does not count: whoever writes 6, then 7, then 6 again, means 6. A refused one is judged anew.
     """
     row = await db.fetchrow(
-        f"SELECT {_MESSAGE_COLUMNS} FROM message WHERE channel = 'sms' AND actor = $1 AND recorded_at >= $2"
-        " ORDER BY recorded_at DESC LIMIT 1",
+        f"""
+        SELECT EXISTS (SELECT FROM message WHERE channel = $1 AND message_id = $2) AS came_before, last.*
+        FROM (VALUES (1)) AS once LEFT JOIN LATERAL (
+            SELECT {_MESSAGE_COLUMNS} FROM message WHERE channel = 'sms' AND actor = $3 AND recorded_at >= $4
+            ORDER BY recorded_at DESC LIMIT 1
+        ) AS last ON true
+        """,
+        *name,
         actor,
         since,
     )
-    if row is None or bytes(row["content"]) != content or row["status"] not in ("ACCEPTED", "HELD"):
-        return None
-    return _recorded(row)
+    if row is None or row["came_before"]:
+        return row is not None, None
+    if row["content"] is None or bytes(row["content"]) != content or row["status"] not in ("ACCEPTED", "HELD"):
+        return False, None
+    return False, _recorded({name: value for name, value in row.items() if name != "came_before"})
 
 
 async def find_parked(db: Db, after: tuple[datetime, str] | None, limit: int) -> list[Recorded]:
@@ -294,7 +306,7 @@ async def accounts(db: Db, chunk: int = 1000) -> AsyncIterator[list[str]]:
         last = numbers[-1]
 
 
-def _recorded(row: Record) -> Recorded:
+def _recorded(row: Record | dict[str, Any]) -> Recorded:
     values = dict(row)
     values["channel"] = Channel(values["channel"])
     return Recorded(**values)

@@ -31,6 +31,15 @@ was small must not read the whole of it for ever after."""
 _encode = msgspec.json.Encoder().encode
 
 
+async def as_it_is(_: Connection) -> None:
+    """Give a connection back to its pool without a statement: the ``reset`` of every pool that serves.
+
+    asyncpg ends an open transaction by itself. What else it would undo in a round trip of its own (settings, session locks,
+    LISTEN, cursors that outlive a transaction) nothing leaves on a connection of a pool: locks are of the transaction, who
+    listens has a connection of its own, and the job library resets the one on which it has listened.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class Write:
     """A statement that reads its rows from ``given(columns)``; ``columns`` are names with types, as in a table."""

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from bels.domain.events import CommandRefused, ReadingRefused
+from bels.domain.events import CommandRefused, ReadingHeld, ReadingRefused
 from bels.messages import Message, Outcome, Status
 from bels.observing.batches import Handle
 
@@ -87,7 +87,16 @@ class Metrics:
             "bels_errors_total", "GraphQL errors that clients got, by code.", ["code"], registry=registry
         )
         self._refusals = Counter(
-            "bels_refusals_total", "Messages that the rules refused, by the reason.", ["code"], registry=registry
+            "bels_refusals_total",
+            "Messages that the rules refused, by channel and reason.",
+            ["channel", "code"],
+            registry=registry,
+        )
+        self._held = Counter(
+            "bels_held_total",
+            "Readings that wait for a decision, by channel and reason.",
+            ["channel", "code"],
+            registry=registry,
         )
         self._budgets = Counter(
             "bels_budget_refusals_total",
@@ -112,6 +121,7 @@ class Metrics:
         self._batch_seconds = Histogram(
             "bels_intake_batch_seconds", "Time of a batch.", buckets=BATCH_BUCKETS, registry=registry
         )
+        self._calls = Gauge("bels_calls_under_way", "Calls in the voice menu.", registry=registry)
         self._waiting = Gauge("bels_intake_waiting", "Messages that wait for their batch.", registry=registry)
         self._entries = Counter("bels_journal_entries_total", "Entries appended to the journal.", registry=registry)
         self._pool = Gauge("bels_pool_connections", "Connections of the pool, by state.", ["state"], registry=registry)
@@ -183,8 +193,13 @@ class Metrics:
                 became = outcome.status.value
                 if outcome.version is not None:
                     entries += len(outcome.events)
-                if outcome.status is Status.REFUSED and isinstance(outcome.events[0], CommandRefused | ReadingRefused):
-                    self._refusals.labels(outcome.events[0].reason.value).inc()
+                match outcome.status, outcome.events[:1]:
+                    case Status.REFUSED, [CommandRefused() | ReadingRefused() as refused]:
+                        self._refusals.labels(message.channel.value, refused.reason.value).inc()
+                    case Status.HELD, [ReadingHeld() as held]:
+                        self._held.labels(message.channel.value, held.reason.value).inc()
+                    case _:
+                        pass
             channel = message.channel.value
             found = self._by_message.get((channel, became))
             if found is None:
@@ -217,6 +232,10 @@ class Metrics:
     def watch_intake(self, waiting: Callable[[], int]) -> None:
         """Tell how many messages wait for their batch."""
         self._waiting.set_function(waiting)
+
+    def watch_calls(self, under_way: Callable[[], int]) -> None:
+        """Tell how many calls are in the voice menu."""
+        self._calls.set_function(under_way)
 
     def watch_readiness(self, is_ready: Callable[[], bool]) -> None:
         """Tell whether this process should get requests."""

@@ -62,6 +62,9 @@ NO_GATEWAY = "NO_GATEWAY"
 
 NO_GATEWAY_WAIT_S = 600.0
 
+NOT_TOLD = "NOT_TOLD"
+"""The view of notices does not know it yet."""
+
 TIMED_OUT = "TIMED_OUT"
 """A gateway that did not answer may have taken the text all the same."""
 
@@ -84,9 +87,11 @@ class Post:
 
 @dataclass(slots=True)
 class _Turn:
-    """A turn under way: gateways that asked to wait, until when."""
+    """A turn under way: gateways that asked to wait, until when, and what of them was logged."""
 
     paused: dict[Channel, datetime] = field(default_factory=dict)
+    said: set[tuple[Channel, str]] = field(default_factory=set)
+    """Which faults of which gateways have been logged: once for all texts of a turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +283,9 @@ async def _tell(post: Post, turn: _Turn, waiting: Waiting, known: _Known) -> Non
             wording = _reminder(waiting, awaited, known, f"{post.public_url}/l/{link[1]}" if link else None)
         else:
             link, found = None, await _notice(db, waiting)
+            if isinstance(found, TryAgain):
+                await _again(db, post, waiting, found)
+                return
             if found is None:
                 await outbox.mark_ended(db, waiting, TextState.CANCELLED, "NOT_NEEDED", now)
                 return
@@ -351,14 +359,17 @@ def cost_of(silence: Silent, group: str, rulebook: Rulebook) -> Money | None:
     return None if isinstance(priced, Unpriced) else sum_of(priced)
 
 
-async def _notice(db: Db, waiting: Waiting) -> Wording | None:
+async def _notice(db: Db, waiting: Waiting) -> Wording | TryAgain | None:
     if waiting.entry is None:
         return None
     row = (await notices.find_many(db, [(waiting.account, waiting.entry)])).get((waiting.account, waiting.entry))
     if row is None:
-        return None
+        # The view is being told again, after an upgrade: what is owed is not forgotten meanwhile.
+        return TryAgain(NOT_TOLD, NO_GATEWAY_WAIT_S)
     found = {entry: await readings.find(db, waiting.account, entry) for entry in named_readings(row)}
     named = {entry: reading for entry, reading in found.items() if reading is not None}
+    if row.kind is NoticeKind.HELD and not named:
+        return TryAgain(NOT_TOLD, NO_GATEWAY_WAIT_S)
     if row.kind is NoticeKind.HELD and all(reading.status != ReadingStatus.HELD for reading in named.values()):
         # It was decided before anybody heard that it was held: the decision is the news.
         return None
@@ -402,10 +413,14 @@ async def _handed(post: Post, turn: _Turn, channel: Channel, to: str, what: Text
         async with asyncio.timeout(SEND_WAIT_S):
             result = await sender(to, what, waiting.key)
     except TimeoutError:
+        logger.warning("the gateway of %s does not answer", channel.value)
         return TryAgain(TIMED_OUT)
     except Exception as error:
         logger.exception("the sender of %s failed", channel.value)
         return TryAgain(type(error).__name__)
+    if isinstance(result, TryAgain | Refused) and (channel, result.code) not in turn.said:
+        turn.said.add((channel, result.code))
+        logger.warning("the gateway of %s does not take a text (%s)", channel.value, result.code)
     if isinstance(result, TryAgain) and result.after_s is not None:
         turn.paused[channel] = now + timedelta(seconds=result.after_s)
     return result
@@ -430,5 +445,5 @@ async def _sent(
 
 async def _again(db: Db, post: Post, waiting: Waiting, result: TryAgain) -> None:
     await outbox.mark_again(
-        db, waiting, result.code, post.now(), result.after_s, counts=result.code not in (PAUSED, NO_GATEWAY)
+        db, waiting, result.code, post.now(), result.after_s, counts=result.code not in (PAUSED, NO_GATEWAY, NOT_TOLD)
     )

@@ -25,6 +25,11 @@ def today_since(at: datetime) -> datetime:
     return at.astimezone(MOSCOW).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
+def this_morning(at: datetime) -> datetime:
+    """Give the end of the quiet hours of the same day."""
+    return datetime.combine(at.astimezone(MOSCOW).date(), QUIET_UNTIL, MOSCOW)
+
+
 def next_morning(at: datetime) -> datetime:
     """Give the end of the quiet hours of the next day."""
     day = (at.astimezone(MOSCOW) + timedelta(days=1)).date()

@@ -309,15 +309,16 @@ async def mark_sent(
                 kept = await vault.seal(db, subject_of(waiting.account, waiting.tenure), text.encode(), _BODY)
             except KeyDestroyed:
                 kept = None
-        # A report may have come before: what it says stays.
-        await db.execute(
+        # A report may have come before: what it says stays, and only now it is known of which address it says so.
+        came_to = await db.fetchval(
             """
             UPDATE outbox SET
                 state = CASE WHEN state = 'PLANNED' THEN $2 ELSE state END, sent_at = $3, claimed_until = NULL,
-                ended_at = CASE WHEN $2 = 'DELIVERED' THEN $3 ELSE ended_at END, last_error = NULL,
+                ended_at = CASE WHEN $2 = 'DELIVERED' THEN $3 ELSE ended_at END,
+                last_error = CASE WHEN state = 'FAILED' THEN last_error END,
                 channel = $4, subscription = $5, provider_id = coalesce(nullif($6, ''), provider_id),
                 address = NULL, body = $7
-            WHERE id = $1
+            WHERE id = $1 RETURNING state
             """,
             waiting.id,
             state.value,
@@ -327,6 +328,10 @@ async def mark_sent(
             provider_id,
             kept,
         )
+        if subscription is not None and came_to == TextState.FAILED:
+            await choices.did_not_arrive(db, subscription, now)
+        elif subscription is not None and came_to == TextState.DELIVERED:
+            await choices.arrived(db, subscription)
 
 
 async def mark_again(

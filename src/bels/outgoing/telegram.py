@@ -41,6 +41,15 @@ Button = tuple[str, str]
 """A label, and what comes back when it is tapped: at most 64 bytes."""
 
 
+class _Session(AiohttpSession):
+    """The library's session, which ends as soon as its connections have: aiohttp waits for them, and not a quarter of a second."""
+
+    async def close(self) -> None:
+        """Close the connections, and wait until they are."""
+        if self._session is not None:
+            await self._session.close()
+
+
 def telegram_bot(token: str, api: str | None = None) -> Bot:
     """Make a client of the Bot API; ``api`` is another host of it. Close its session when it is no longer needed.
 
@@ -48,7 +57,7 @@ def telegram_bot(token: str, api: str | None = None) -> Bot:
     """
     server = TelegramAPIServer.from_base(api) if api is not None else PRODUCTION
     try:
-        return Bot(token, session=AiohttpSession(api=server, timeout=ANSWER_WAIT_S))
+        return Bot(token, session=_Session(api=server, timeout=ANSWER_WAIT_S))
     except TokenValidationError:
         raise ValueError("this is no token of a Telegram bot") from None
 

@@ -27,7 +27,7 @@ from bels.journal.receipts import RECEIPT_ALPHABET, new_receipts
 from bels.journal.write import Db
 from bels.messages import Message, Outcome, Status, TryLater
 from bels.projections import overview
-from bels.reception.counter import Answer, Counter, Sender, take
+from bels.reception.counter import Answer, Counter, Sender, speaks_for, take
 from bels.words import Words, answer
 
 LIVES = timedelta(minutes=15)
@@ -177,6 +177,15 @@ async def _used(counter: Counter, sender: Sender, code: str, message_id: str, ra
         await _withdraw(counter, who)
         raise
     if claimed is None:
+        account = await _linked_by(counter, sender, code)
+        if account is not None:
+            # A second tap, or an operator's own repeat of an SMS: nobody guesses, and nothing is linked again.
+            await _withdraw(counter, who)
+            command = LinkChannel(sender.channel, sender.digest, counter.now())
+            outcome = await counter.intake.submit(
+                Message(sender.channel, message_id, who, account, command, raw, request_id)
+            )
+            return Answer(outcome, _words(outcome), linked=True)
         await throttle.failed(_WHAT, who, who)
         return await _refused(counter, sender, Reason.NOT_LINKED, message_id, raw, request_id)
     await throttle.succeeded(_WHAT, who, who)
@@ -214,6 +223,26 @@ async def _claim(counter: Counter, code: str, name: str) -> _Claimed | None:
             name,
         )
     return _Claimed(row["account"], row["tenure"]) if row is not None else None
+
+
+async def _linked_by(counter: Counter, sender: Sender, code: str) -> str | None:
+    """Give the account to which this very sender has linked itself by this code before, and still is; None where there is none."""
+    if not code:
+        return None
+    digest = await counter.door.vault.digest(CODE_DIGEST, code)
+    async with counter.pool.acquire() as db:
+        account: str | None = await db.fetchval(
+            """
+            SELECT c.account FROM link_code c
+            JOIN message m ON m.channel = $2 AND m.message_id = substr(c.used_by, length($2) + 2)
+            WHERE c.code = $1 AND starts_with(c.used_by, $2 || '/') AND m.actor = $3 AND m.status = 'ACCEPTED'
+              AND m.account = c.account
+            """,
+            digest,
+            sender.channel.value,
+            sender.actor,
+        )
+    return account if account is not None and await speaks_for(counter, account, sender) else None
 
 
 async def _withdraw(counter: Counter, who: str) -> None:

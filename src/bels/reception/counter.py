@@ -21,12 +21,12 @@ from bels.access.personal import ContactKind, PersonalDataError
 from bels.access.quota import spend
 from bels.domain.commands import Claim, Command, ConfirmReading, SubmitReading
 from bels.domain.events import ReadingAccepted, ReadingHeld, ReadingRefused
-from bels.domain.periods import moscow_date
+from bels.domain.periods import DEADLINE_DAY, moscow_date
 from bels.domain.speak_for import SAME_ADDRESS
 from bels.domain.terms import Channel, EntryNumber, HoldReason, Period, ReadingStatus, Reason, Register
 from bels.intake import Intake
 from bels.journal.faults import UNAVAILABLE
-from bels.journal.journal import find_messages, find_repeated_sms
+from bels.journal.journal import look_back
 from bels.journal.write import Db
 from bels.messages import Message, Outcome, Status, TryLater, digest, outcomes_of
 from bels.projections import overview, receipts
@@ -35,6 +35,10 @@ from bels.words import ReceiptState, Words, answer
 
 STRANGERS_A_DAY = 8
 """Messages about one account by senders who are not linked to it: whether a value is less than the previous one is an answer."""
+
+STRANGERS, STRANGERS_BY_LETTER = "strangers", "strangers by letter"
+"""Letters have a budget of their own for an account: they cost nothing and may come in any name, and a table of five thousand
+rows would else close as many accounts to everybody who sends an SMS or calls."""
 
 MESSAGES_A_DAY = 60
 """Messages of one sender about accounts to which it is not linked."""
@@ -172,20 +176,29 @@ async def take(
     async with database(counter) as db:
         row = (await overview.find(db, [account])).get(account) if account else None
         linked = _speaks_for(row, sender) or _is_developers(counter, row, sender)
-        came_before = await find_messages(db, [(sender.channel.value, message_id)])
-        if not came_before and same_since is not None:
-            same = await find_repeated_sms(db, sender.actor, digest(raw), same_since)
+        if not linked or same_since is not None:
+            name = (sender.channel.value, message_id)
+            came_before, same = await look_back(db, name, sender.actor, digest(raw), same_since)
             if same is not None:
                 outcome = (await outcomes_of(db, [same]))[0]
-                return Answer(outcome, answer(outcome, linked=linked), linked)
-        if not came_before and not linked and not await _may_still(db, counter, sender, account):
-            command, account = ReadingRefused(Reason.TOO_MANY_MESSAGES, counter.now(), {}), ""
+                return answered(counter, outcome, linked=linked)
+            if not came_before and not linked and not await _may_still(db, counter, sender, account, message_id):
+                command, account = ReadingRefused(Reason.TOO_MANY_MESSAGES, counter.now(), {}), ""
     if isinstance(command, SubmitReading | ConfirmReading) and not linked:
         command = replace(command, claim=sender.claim)
     outcome = await counter.intake.submit(
         Message(sender.channel, message_id, sender.actor, account, command, raw, request_id)
     )
-    return Answer(outcome, answer(outcome, linked=linked), linked)
+    return answered(counter, outcome, linked=linked)
+
+
+def answered(counter: Counter, outcome: Outcome, *, linked: bool) -> Answer:
+    """Word an outcome, by the rules in force: the last day of a month's window is one of them."""
+    event, last = outcome.events[0] if outcome.events else None, DEADLINE_DAY
+    if isinstance(event, ReadingAccepted):
+        month = Period(f"{moscow_date(event.received_at):%Y-%m}")
+        last = counter.intake.rulebook.settings_of(month).reading_deadline_day
+    return Answer(outcome, answer(outcome, linked=linked, deadline_day=last), linked)
 
 
 async def speaks_for(counter: Counter, account: str, sender: Sender) -> bool:
@@ -242,11 +255,20 @@ async def meter_of(counter: Counter, account: str) -> ShownMeter | None:
 
     :raises TryLater: the database cannot be reached.
     """
+    return (await meter_for(counter, account, None))[0]
+
+
+async def meter_for(counter: Counter, account: str, sender: Sender | None) -> tuple[ShownMeter | None, bool]:
+    """Find the meter in service of an account, and say whether a sender speaks for it, in one look.
+
+    :raises TryLater: the database cannot be reached.
+    """
     async with database(counter) as db:
         row = (await overview.find(db, [account])).get(account)
+    linked = sender is not None and (_speaks_for(row, sender) or _is_developers(counter, row, sender))
     if row is None or row.meter is None:
-        return None
-    return ShownMeter(row.meter.number, row.meter.capacity, _shown(row.meter), row.meter.automatic)
+        return None, linked
+    return ShownMeter(row.meter.number, row.meter.capacity, _shown(row.meter), row.meter.automatic), linked
 
 
 async def receipt_state(counter: Counter, receipt: str) -> ReceiptState | None:
@@ -299,12 +321,15 @@ def _is_developers(counter: Counter, row: OverviewRow | None, sender: Sender) ->
     )
 
 
-async def _may_still(db: Db, counter: Counter, sender: Sender, account: str) -> bool:
+async def _may_still(db: Db, counter: Counter, sender: Sender, account: str, message_id: str) -> bool:
+    # A gateway brings a message again for as long as we cannot store it: it is counted once.
     # Nobody without an address shares one budget with all who have none.
-    limits = {("strangers", account): STRANGERS_A_DAY} if account else {}
+    whose = STRANGERS_BY_LETTER if sender.channel is Channel.EMAIL else STRANGERS
+    limits = {(whose, account): STRANGERS_A_DAY} if account else {}
     if sender.digest:
         limits["messages", sender.actor] = MESSAGES_A_DAY
-    return not limits or await spend(db, counter.door.vault, limits, moscow_date(counter.now()))
+    name = f"{sender.channel.value}/{message_id}"
+    return not limits or await spend(db, counter.door.vault, limits, moscow_date(counter.now()), once=name)
 
 
 def _reason(reason: str | None, status: str) -> Reason | HoldReason | None:

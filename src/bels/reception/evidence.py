@@ -103,7 +103,7 @@ async def keep_photo(
         before = await find_photo(db, name)
         if before is not None:
             return before
-        if not await spend(db, counter.door.vault, {("photos", by): A_DAY}, moscow_date(now)):
+        if not await spend(db, counter.door.vault, {("photos", by): A_DAY}, moscow_date(now), once=name):
             return PhotoRefusal.TOO_MANY
         tenure = (await find_tenure(db, account)).number if account else 0
         kept = Evidence(name, account, tenure, receipt, sha256(content).digest(), found, now)

@@ -184,6 +184,9 @@ _ASKED_WITH = frozenset(word.upper().translate(_LOOK_ALIKES) for word in ("чт�
 LETTER_LENGTH_MAX = 20_000
 """A letter says more than a short message; who writes still more is no household."""
 
+GROWS_MAX = 2
+"""So much longer a text may become by being written one way: one sign may stand for eighteen."""
+
 HOUSE_DIGITS_MAX = 3
 """A number of so few digits before a named account is a house or a flat."""
 
@@ -196,9 +199,12 @@ def read_message(text: str, *, in_letter: bool = False) -> Parsed:
 
     ``in_letter``: the account is the first number that has seven digits, for phones and houses stand in letters too.
     """
-    if len(text) > (LETTER_LENGTH_MAX if in_letter else LENGTH_MAX):
+    longest = LETTER_LENGTH_MAX if in_letter else LENGTH_MAX
+    if len(text) > longest:
         return NotUnderstood()
     seen = _seen(text)
+    if len(seen) > GROWS_MAX * longest:
+        return NotUnderstood()
     return _read_receipt(seen) or _read_account(_plain(seen), in_letter=in_letter)
 
 
@@ -341,8 +347,6 @@ def _has_digits(token: Token) -> bool:
 
 def _account_at(tokens: tuple[Token, ...], i: int, meter: str | None) -> Reading | BadAccount:
     token = tokens[i]
-    # What stands before the account is no value; a zone named there still names the first one.
-    before = tuple(t for t in tokens[:i] if t.kind is Kind.MARK)
     glued = _GLUED_ACCOUNT.fullmatch(token.text.lower())
     rest: tuple[Token, ...] = ()
     if token.kind is Kind.NUMBER:
@@ -354,6 +358,9 @@ def _account_at(tokens: tuple[Token, ...], i: int, meter: str | None) -> Reading
         return BadAccount(digits if digits != 7 else None)
     if len(account) != 7:
         return BadAccount(len(account))
+    # What stands before the account is no value; a zone named there still names the first one. It is gathered here, for one
+    # number: a letter may have ten thousand that are no account.
+    before = tuple(t for t in tokens[:i] if t.kind is Kind.MARK)
     return Reading(account, (*before, *rest, *tokens[i + 1 :]), meter)
 
 

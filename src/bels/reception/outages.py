@@ -175,10 +175,19 @@ def words_of(outage: Outage, now: datetime) -> str:
     """Say an outage in Russian: «Аварийное отключение: Балашиха, ул. Гражданская, 1–9. До 18:00.»"""
     name = "Плановые работы" if outage.kind is OutageKind.PLANNED else "Аварийное отключение"
     span = f"До {_when(outage.until, now)}"
-    if outage.since > now:
+    if outage.since > now and moscow_date(outage.since) == moscow_date(outage.until):
+        # A day is named once.
+        hours = f"с {outage.since.astimezone(MOSCOW):%H:%M} до {outage.until.astimezone(MOSCOW):%H:%M}"
+        span = f"{_day(outage.since, now)} {hours}"
+    elif outage.since > now:
         span = f"С {_when(outage.since, now)} до {_when(outage.until, now)}"
     told = f"{name}: {outage.locality}, {outage.places.rstrip('.')}. {span}."
     return f"{told} {outage.text}" if outage.text else told
+
+
+def _day(at: datetime, now: datetime) -> str:
+    day, today = moscow_date(at), moscow_date(now)
+    return on_day(day, today).capitalize() if (day - today).days <= 1 else f"{day:%d.%m.%Y}"
 
 
 def _when(at: datetime, now: datetime) -> str:

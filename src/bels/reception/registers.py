@@ -1,19 +1,21 @@
 """Take a register of readings in: every row is a message of its own, in batches, and a row's fault never stops another.
 
 The rules are those of the counter: whoever is not linked to an account is a stranger there, hears no consumption, and brings
-so many messages about it a day. A register counts once against its sender, or a housing company could not send one.
+so many messages about it a day. A register comes by letter, and of a stranger's letter every reading is held: one table could
+else put a first reading on every account of the town. A register counts once against its sender, or a housing company could
+not send one.
 """
 
 from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from json import dumps
 
 from bels.access.quota import spend, spend_each
-from bels.domain.commands import SubmitReading
+from bels.domain.commands import Claim, SubmitReading
 from bels.domain.events import ReadingRefused
 from bels.domain.periods import MOSCOW, moscow_date
 from bels.domain.read_value import quoted
@@ -23,10 +25,9 @@ from bels.journal.journal import find_messages
 from bels.messages import Message
 from bels.projections import overview
 from bels.projections.overview import OverviewRow
-from bels.reception.counter import STRANGERS_A_DAY, Answer, Counter, Sender
+from bels.reception.counter import STRANGERS_A_DAY, STRANGERS_BY_LETTER, Answer, Counter, Sender, answered
 from bels.reception.grammar import BadValue, read_values
 from bels.reception.tables import Row
-from bels.words import answer
 
 BATCH_ROWS = 500
 """Rows of one transaction: others wait no longer for it than for a month's closing of as many accounts."""
@@ -69,7 +70,7 @@ async def take_register(
         )
         outcomes = await counter.intake.handle(messages)
         for row, outcome, is_linked in zip(batch, outcomes, linked, strict=True):
-            answers.append(RowAnswer(row, Answer(outcome, answer(outcome, linked=is_linked), is_linked)))
+            answers.append(RowAnswer(row, answered(counter, outcome, linked=is_linked)))
     return answers
 
 
@@ -98,17 +99,19 @@ async def _messages(
         if strange and not is_counted and sender.digest:
             is_counted = True
             limits = {("registers", sender.actor): REGISTERS_A_DAY}
-            may = await spend(db, counter.door.vault, limits, moscow_date(counter.now()))
+            once = f"{sender.channel.value}/{name}"
+            may = await spend(db, counter.door.vault, limits, moscow_date(counter.now()), once=once)
         spent = (
             await spend_each(
-                db, counter.door.vault, "strangers", Tally(strange), STRANGERS_A_DAY, moscow_date(counter.now())
+                db, counter.door.vault, STRANGERS_BY_LETTER, Tally(strange), STRANGERS_A_DAY, moscow_date(counter.now())
             )
             if may
             else set(strange)
         )
     messages = []
     for row, (_, message_id), is_linked in zip(rows, names, linked, strict=True):
-        command = _command(row, known.get(row.account), sender, received_at)
+        claim = (sender if is_linked else replace(sender, proven=False)).claim
+        command = _command(row, known.get(row.account), claim, received_at)
         account = row.account if _is_account(row.account) else ""
         if not is_linked and account in spent and message_id not in came_before:
             command, account = ReadingRefused(Reason.TOO_MANY_MESSAGES, counter.now(), {}), ""
@@ -119,7 +122,7 @@ async def _messages(
 
 
 def _command(
-    row: Row, found: OverviewRow | None, sender: Sender, received_at: datetime
+    row: Row, found: OverviewRow | None, claim: Claim, received_at: datetime
 ) -> SubmitReading | ReadingRefused:
     meter = found.meter if found is not None else None
     registers = tuple(Register(register) for register in meter.registers) if meter is not None else ()
@@ -135,7 +138,7 @@ def _command(
     if isinstance(values, BadValue):
         return ReadingRefused(Reason.BAD_VALUE, received_at, {}, registers, detail=quoted(values.token))
     taken_at = _beginning(row.taken_on) if row.taken_on is not None else None
-    return SubmitReading(received_at, values, taken_at=taken_at, meter=row.meter, claim=sender.claim)
+    return SubmitReading(received_at, values, taken_at=taken_at, meter=row.meter, claim=claim)
 
 
 def _beginning(day: date) -> datetime:

@@ -14,9 +14,11 @@ from datetime import date, datetime
 from decimal import Decimal
 from io import BytesIO, StringIO
 from itertools import islice
+from lzma import LZMAError
 from re import compile as pattern
 from unicodedata import normalize
 from zipfile import BadZipFile, ZipFile
+from zlib import error as DeflateError  # noqa: N812 - zlib names its exception in lower case
 
 from openpyxl import load_workbook
 
@@ -28,6 +30,11 @@ from bels.reception.grammar import Kind, Token
 ROWS_MAX = 5_000
 BYTES_MAX = 5_000_000
 UNPACKED_BYTES_MAX = 50_000_000
+MARKS_MAX = 1_000_000
+"""Elements of a workbook, and as many attributes again three times: of 5000 rows with 60 cells are 600 000. Forty kilobytes may
+hold ten million, which take three gigabytes once they are read."""
+
+CHUNK_BYTES = 1 << 20
 MEMBERS_MAX = 500
 SHEETS_MAX = 10
 COLUMNS_MAX = 60
@@ -177,6 +184,8 @@ def _read_workbook(content: bytes) -> tuple[Row, ...] | TableFault:
             # What is read of a member ends at the size that stands here, so a lie in it unpacks no more than it says.
             if len(members) > MEMBERS_MAX or sum(member.file_size for member in members) > UNPACKED_BYTES_MAX:
                 return TableFault.TOO_BIG
+            if _has_too_many_marks(packed):
+                return TableFault.TOO_BIG
         book = load_workbook(BytesIO(content), read_only=True, data_only=True, keep_links=False)
         try:
             read: tuple[Row, ...] | TableFault = TableFault.EMPTY
@@ -194,8 +203,21 @@ def _read_workbook(content: bytes) -> tuple[Row, ...] | TableFault:
     except (BadZipFile, ValueError, KeyError, TypeError, AttributeError, IndexError, OSError, EOFError, SyntaxError):
         # SyntaxError is the base of the XML parser's error; the others are what openpyxl raises for what is no workbook.
         return TableFault.DAMAGED
-    except (NotImplementedError, RuntimeError, RecursionError, OverflowError, MemoryError):
+    except (NotImplementedError, RuntimeError, RecursionError, OverflowError, MemoryError, DeflateError, LZMAError):
         return TableFault.DAMAGED
+
+
+def _has_too_many_marks(packed: ZipFile) -> bool:
+    """Say whether a workbook holds more elements than a table has cells, whatever its bytes are."""
+    elements = attributes = 0
+    for member in packed.infolist():
+        with packed.open(member) as unpacked:
+            while chunk := unpacked.read(CHUNK_BYTES):
+                elements += chunk.count(b"<") - chunk.count(b"</")
+                attributes += chunk.count(b"=")
+                if elements > MARKS_MAX or attributes > 3 * MARKS_MAX:
+                    return True
+    return False
 
 
 def _read_rows(lines: Iterable[Cells]) -> tuple[Row, ...] | TableFault:

@@ -250,13 +250,14 @@ class _Form:
                 return
             if draft.is_over(now):
                 raise BadPost(422, "OVER", f"{_OVER} Показание НЕ принято, начните сначала.")
-        if not await self._may_still("forms", place_of(address_of(self.counter.door, request)), FORMS_A_DAY):
+        place = place_of(address_of(self.counter.door, request))
+        if not await self._may_still("forms", place, FORMS_A_DAY, once=f"form/{draft.id}"):
             raise _too_many()
 
-    async def _may_still(self, what: str, identity: str, limit: int) -> bool:
+    async def _may_still(self, what: str, identity: str, limit: int, *, once: str = "") -> bool:
         async with self.counter.pool.acquire() as db:
             today = moscow_date(self.counter.now())
-            return await spend(db, self.counter.door.vault, {(what, identity): limit}, today)
+            return await spend(db, self.counter.door.vault, {(what, identity): limit}, today, once=once)
 
     async def _going_on(self, given: Mapping[str, str], step: str) -> tuple[Draft, ShownMeter]:
         draft = await self._opened(given, step)

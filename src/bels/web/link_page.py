@@ -37,11 +37,10 @@ from bels.printing.russian import money
 from bels.projections import bills, ledger, receipts
 from bels.projections.bills import Bill
 from bels.projections.readings import ReadingRow
-from bels.reception.counter import Answer, Counter, Sender, ShownMeter, meter_of, take
+from bels.reception.counter import Answer, Counter, Sender, ShownMeter, answered, meter_of, take
 from bels.web.pages import HEADERS, BadPost, Pages, address_of, answering
 from bels.web.values import (
     WARNINGS,
-    answered,
     errors_in,
     fields_of,
     hold_of,
@@ -284,7 +283,7 @@ class _LinkPage:
                 ("Оплатить до", f"{bill.due_on:%d.%m.%Y}"),
             ]
         if balance is not None:
-            owes = balance.balance > 0
+            owes = balance.balance >= 0
             shown.append(("Долг сейчас" if owes else "Аванс сейчас", money(abs(balance.balance))))
             if balance.penalty > 0:
                 shown.append(("Пени", money(balance.penalty)))
@@ -371,7 +370,7 @@ class _LinkPage:
             outcome = await self.counter.intake.submit(message)
             if outcome.status not in (Status.ACCEPTED, Status.HELD):
                 await self._not_done(link, given["attempt"])
-        return answered(outcome, linked=True)
+        return answered(self.counter, outcome, linked=True)
 
     @asynccontextmanager
     async def _begun(

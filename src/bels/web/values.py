@@ -13,7 +13,7 @@ from bels.domain.terms import HoldReason, Register
 from bels.messages import Outcome, Status
 from bels.reception.counter import Answer, ShownMeter
 from bels.web.pages import Pages
-from bels.words import HOTLINE, ZONE_NAMES, Words, answer
+from bels.words import HOTLINE, ZONE_NAMES, Words
 
 FIELD = "value-"
 
@@ -114,11 +114,6 @@ def may_affirm(outcome: Outcome) -> bool:
     return len(outcome.events) == 1 and all(
         event.values[register] >= value for register, value in (event.previous or {}).items()
     )
-
-
-def answered(outcome: Outcome, *, linked: bool) -> Answer:
-    """Word an outcome that came by no claim."""
-    return Answer(outcome, answer(outcome, linked=linked), linked)
 
 
 def outcome_page(pages: Pages, found: Answer, path: str, *, affirm: str = "") -> Response:

@@ -25,6 +25,10 @@ METER_DIGITS_MAX = 20
 ENDS = 4
 """Digits at the end of an account or a meter that are told instead of the whole number."""
 
+ENDS_TO_STRANGERS = 2
+"""Digits of a meter that are told to who is not linked: enough to know the own one by, and no help with the form, to which the
+number is a proof."""
+
 WARNINGS: dict[str, Say] = {
     HoldReason.IMPLAUSIBLE: Say.MUCH,
     HoldReason.LESS_THAN_PREVIOUS: Say.LESS,
@@ -50,9 +54,9 @@ def option(key: str, digit: str, say: Say, **parts: Part) -> Option:
     return Option(key, digit, Line(say, parts))
 
 
-def end_of(number: str) -> str:
+def end_of(number: str, digits: int = ENDS) -> str:
     """Give the last digits of a number, "" where it has none."""
-    return "".join(c for c in number if c.isascii() and c.isdigit())[-ENDS:]
+    return "".join(c for c in number if c.isascii() and c.isdigit())[-digits:]
 
 
 def question(at: Situation) -> tuple[Line, ...]:

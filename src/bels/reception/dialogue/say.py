@@ -154,7 +154,7 @@ WORDS: dict[Say, str] = {
     Say.AFTER_DEADLINE: "Срок этого месяца прошёл.",
     Say.COUNTS: "Войдёт в счёт за {month}",
     Say.ANOTHER_COUNTS: "В счёт войдёт другое, более позднее показание.",
-    Say.RECEIPT: "Номер квитанции {receipt}",
+    Say.RECEIPT: "Номер сообщения {receipt}",
     Say.PROVE: "Подтвердите его кодом из личного кабинета.",
     Say.BAD_ACCOUNT: "Номер лицевого счёта не понят.",
     Say.UNKNOWN_ACCOUNT: "Такой лицевой счёт не найден.",

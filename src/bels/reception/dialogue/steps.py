@@ -20,11 +20,22 @@ from bels.domain.terms import Reason
 from bels.reception.codes import normalised_code
 from bels.reception.counter import (
     ShownMeter,
+    meter_for,
     meter_of,
     receipt_state,
     speaks_for,
 )
-from bels.reception.dialogue.asking import METER_DIGITS_MAX, NOTHING, OPERATOR, SURE, YES, ask_of, end_of
+from bels.reception.dialogue.asking import (
+    ENDS,
+    ENDS_TO_STRANGERS,
+    METER_DIGITS_MAX,
+    NOTHING,
+    OPERATOR,
+    SURE,
+    YES,
+    ask_of,
+    end_of,
+)
 from bels.reception.dialogue.desk import Desk, Topic
 from bels.reception.dialogue.say import Say
 from bels.reception.dialogue.sending import (
@@ -215,13 +226,12 @@ async def _menu(turn: Turn, account: str) -> Menu:
 async def _enter(turn: Turn, account: str, want: str, *, is_offered: bool = False) -> Step:
     """Go on with an account: to what is wanted of it, usually to the value of its first register."""
     counter, sender = turn.counter, turn.talk.sender
-    is_linked = await speaks_for(counter, account, sender)
+    meter, is_linked = await meter_for(counter, account, sender)
     if not is_linked and not is_offered and not await _may_name(turn, account):
         return Step(Over(), (Line(Say.TOO_MANY_MESSAGES), Line(Say.GOODBYE)), ask=NOTHING)
     if want != READING:
         return await _choose(turn, Menu(account, is_linked), want)
     submission = await counter.intake.may_submit(account)
-    meter = await meter_of(counter, account)
     if submission.refusal is not None or meter is None:
         # Whoever has nothing to send hears why from the rule itself: an empty reading is never taken.
         return await refused(turn, account, SubmitReading(counter.now(), {}))
@@ -230,7 +240,7 @@ async def _enter(turn: Turn, account: str, want: str, *, is_offered: bool = Fals
     return Step(
         Valuing(
             account,
-            end_of(meter.number),
+            end_of(meter.number, ENDS if is_linked else ENDS_TO_STRANGERS),
             meter.capacity,
             meter.shown,
             tuple(previous[register] for register in meter.registers) if is_known else (),
@@ -243,7 +253,9 @@ async def _may_name(turn: Turn, account: str) -> bool:
     if turn.talk.sender.digest:
         limits["names", turn.talk.sender.actor] = NAMED_A_DAY
     async with turn.counter.pool.acquire() as db:
-        return await spend(db, turn.counter.door.vault, limits, moscow_date(turn.counter.now()))
+        # A turn that meets another, or could not be kept, is stepped again.
+        once = f"{turn.talk.channel.value}/{turn.talk.talk}/turn/{turn.turn_id}"
+        return await spend(db, turn.counter.door.vault, limits, moscow_date(turn.counter.now()), once=once)
 
 
 async def _meter(turn: Turn, at: NamingMeter, text: str) -> Step | None:
@@ -311,9 +323,9 @@ async def _whole_text(turn: Turn, at: Situation, text: str) -> Step | None:
 
 async def _whole_reading(turn: Turn, said: Reading) -> Step:
     counter, account = turn.counter, said.account
-    if not await speaks_for(counter, account, turn.talk.sender) and not await _may_name(turn, account):
+    meter, is_linked = await meter_for(counter, account, turn.talk.sender)
+    if not is_linked and not await _may_name(turn, account):
         return Step(Over(), (Line(Say.TOO_MANY_MESSAGES), Line(Say.GOODBYE)), ask=NOTHING)
-    meter = await meter_of(counter, account)
     registers = meter.registers if meter is not None else ()
     values = read_values(said.tokens, registers, meter.display if meter is not None else None)
     if isinstance(values, BadValue):
