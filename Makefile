@@ -26,7 +26,7 @@ run: $(READY)  ## Serve the demonstration town on http://127.0.0.1:8000 (BELS_PO
 	@$(BIN)/bels serve --demo --local $(ARGS)
 
 test: $(READY) peers  ## Run the tests (ARGS="-k name" for some of them)
-	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 peers:  ## Install the gateways and clients that the tests talk to, if this user may
 	@sh deploy/peers.sh

@@ -14,7 +14,7 @@ anything beside it would double its waits.
 
 **Beside it** come 33 SMS a second, each from its own phone about its own account, and a hundred dialogues that never pause. A
 dialogue with a stranger is some 65 recordings, which people hear in a minute or more; here one lasts 0.1 to 0.3 s and keys come
-at once, so a dialogue takes about 14 s, and a hundred of them are as many turns a second as four hundred people take.
+at once, so a dialogue takes less than 20 s, and a hundred of them are as many turns a second as three hundred people take.
 """
 
 import argparse

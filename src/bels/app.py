@@ -33,7 +33,7 @@ from bels.settings import Settings
 logger = logging.getLogger(__name__)
 
 CONNECTIONS_MAX = 20
-"""Of one process. While the disk keeps commits waiting, the turns of a hundred calls hold ten: questions need some beside them."""
+"""Of one process. While the disk keeps commits waiting, the turns of many calls hold some: questions need others beside them."""
 
 CONNECT_WAIT_S = 30.0
 STATEMENT_WAIT_S = 60.0

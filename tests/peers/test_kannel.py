@@ -71,7 +71,9 @@ async def front() -> AsyncIterator[Front]:
     """Serve at one address in this process."""
     port = free_port()
     made = Front(f"http://127.0.0.1:{port}")
-    server = uvicorn.Server(uvicorn.Config(made, port=port, lifespan="off", log_level="warning", log_config=None, ws="none"))
+    server = uvicorn.Server(
+        uvicorn.Config(made, port=port, lifespan="off", log_level="warning", log_config=None, ws="none")
+    )
     serving = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
