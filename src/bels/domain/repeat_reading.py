@@ -20,6 +20,10 @@ def repeated_reading(account: Account, command: SubmitReading, rulebook: Ruleboo
     """
     if command.role is Role.REMOTE or not account.readings:
         return None
+    said = {name: read_value(text) for name, text in command.values.items()}
+    # Hardly any reading repeats one, and only its values tell that at once.
+    if not any(reading.values == said for reading in account.readings):
+        return None
     meter = meter_at(account, command.received_at)
     if meter is None or meter.model.automatic or command.meter not in (None, meter.model.number):
         return None
@@ -30,8 +34,7 @@ def repeated_reading(account: Account, command: SubmitReading, rulebook: Ruleboo
         return None
     if any(r.meter == meter.entry and _came_between(r, counting, command) for r in account.readings):
         return None
-    said = {name: read_value(text) for name, text in command.values.items()}
-    return counting.entry if said == dict(counting.values) else None
+    return counting.entry if counting.values == said else None
 
 
 def _counting(account: Account, meter: Meter, period: Period) -> Reading | None:
