@@ -7,6 +7,7 @@ The host is platform-api2.max.ru, the token goes in ``Authorization`` only (neve
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
+from functools import partial
 
 from aiohttp import ClientError
 from maxapi import Bot
@@ -20,8 +21,8 @@ from maxapi.types.attachments.buttons import CallbackButton, InlineButtonUnion
 from maxapi.types.attachments.upload import AttachmentUpload
 from maxapi.types.input_media import InputMedia, InputMediaBuffer
 
-from bels.outgoing.results import Dead, Letter, Refused, Result, Sender, Sent, Text, TryAgain
-from bels.outgoing.sections import sections
+from bels.outgoing.results import Dead, Refused, Result, Sender, Sent, TryAgain
+from bels.outgoing.sections import chat_sender
 
 TEXT_LENGTH_MAX = 3_999
 CALLBACK_LENGTH_MAX = 256
@@ -89,21 +90,8 @@ def keyboard(buttons: Sequence[Button]) -> list[Attached] | None:
 
 
 def max_sender(bot: Bot) -> Sender:
-    """Give the sender of the outbox: the address is the chat's id. A letter is none of MAX's."""
-
-    async def send(address: str, text: Text | Letter, key: str) -> Result:
-        if isinstance(text, Letter):
-            return Refused("NOT_A_TEXT")
-        if not address.removeprefix("-").isdecimal():
-            return Dead("NO_CHAT")
-        sent: Result = Refused("EMPTY")
-        for section in sections(text.text, TEXT_LENGTH_MAX):
-            sent = await send_section(bot, address, section)
-            if not isinstance(sent, Sent):
-                break
-        return sent
-
-    return send
+    """Give the sender of the outbox."""
+    return chat_sender(partial(send_section, bot), TEXT_LENGTH_MAX)
 
 
 async def _result(sending: Awaitable[SendedMessage | None]) -> Result:

@@ -1,6 +1,10 @@
-"""Cut a long text into messages where a reader would: between paragraphs, else between lines, else between words."""
+"""Texts for a chat: a long one is cut into messages where a reader would, between paragraphs, else lines, else words."""
 
 from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from bels.outgoing.results import Dead, Letter, Refused, Result, Sender, Sent, Text
 
 SECTIONS_MAX = 10
 """Messages of one text: what is longer is cut off, and says so."""
@@ -22,6 +26,27 @@ def sections(text: str, length_max: int) -> list[str]:
         found.append(rest[:end].rstrip())
         rest = rest[end:].lstrip()
     return found
+
+
+def chat_sender(send_section: Callable[[str, str], Awaitable[Result]], units_max: int) -> Sender:
+    """Give the sender of the outbox for a messenger: the address is the chat's id, a letter is none of a messenger's.
+
+    ``send_section`` sends one message of at most ``units_max`` UTF-16 units to a chat.
+    """
+
+    async def send(address: str, text: Text | Letter, key: str) -> Result:
+        if isinstance(text, Letter):
+            return Refused("NOT_A_TEXT")
+        if not address.removeprefix("-").isdecimal():
+            return Dead("NO_CHAT")
+        sent: Result = Refused("EMPTY")
+        for section in sections(text.text, units_max):
+            sent = await send_section(address, section)
+            if not isinstance(sent, Sent):
+                break
+        return sent
+
+    return send
 
 
 def _fitting(text: str, units_max: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
+from functools import partial
 
 from aiogram import Bot
 from aiogram.client.session.aiohttp import AiohttpSession
@@ -19,8 +20,8 @@ from aiogram.types import BufferedInputFile, InlineKeyboardButton, InlineKeyboar
 from aiogram.types import Message as SentMessage
 from aiogram.utils.token import TokenValidationError
 
-from bels.outgoing.results import Dead, Letter, Refused, Result, Sender, Sent, Text, TryAgain
-from bels.outgoing.sections import sections
+from bels.outgoing.results import Dead, Refused, Result, Sender, Sent, TryAgain
+from bels.outgoing.sections import chat_sender
 
 TEXT_UNITS_MAX = 4096
 CAPTION_LENGTH_MAX = 1024
@@ -87,21 +88,8 @@ def keyboard(buttons: Sequence[Button]) -> InlineKeyboardMarkup | None:
 
 
 def telegram_sender(bot: Bot) -> Sender:
-    """Give the sender of the outbox: the address is the chat's id. A letter is none of Telegram's."""
-
-    async def send(address: str, text: Text | Letter, key: str) -> Result:
-        if isinstance(text, Letter):
-            return Refused("NOT_A_TEXT")
-        if not address.removeprefix("-").isdecimal():
-            return Dead("NO_CHAT")
-        sent: Result = Refused("EMPTY")
-        for section in sections(text.text, TEXT_UNITS_MAX):
-            sent = await send_section(bot, address, section)
-            if not isinstance(sent, Sent):
-                break
-        return sent
-
-    return send
+    """Give the sender of the outbox."""
+    return chat_sender(partial(send_section, bot), TEXT_UNITS_MAX)
 
 
 async def _result(sending: Awaitable[SentMessage]) -> Result:
