@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from time import perf_counter
+from time import process_time
 
 import pytest
 from argon2 import PasswordHasher, extract_parameters
@@ -47,9 +47,9 @@ async def test_nobody_has_a_password_and_it_takes_the_same_work(hashing: Passwor
     async def quickest(of: str | None) -> float:
         times = []
         for _ in range(5):
-            began = perf_counter()
+            began = process_time()
             assert await hashing.verify(of, "не тот пароль") is False
-            times.append(perf_counter() - began)
+            times.append(process_time() - began)
         return min(times)
 
     assert await quickest(None) > await quickest(hashed) / 2

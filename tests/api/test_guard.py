@@ -1,5 +1,4 @@
 import json
-from time import perf_counter
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from bels.api.engine.documents import Schema
 from bels.api.engine.guard import Limits, measure, price
 from bels.api.engine.http import GraphQL, RequestContext
 from bels.api.engine.paging import Connection, Node
+from tests.effort import effort
 
 
 @strawberry.type
@@ -268,7 +268,7 @@ async def test_introspection_cannot_be_multiplied() -> None:
 
 # Hostile documents and variables: each is refused with a code, and while it is, nobody waits for long.
 
-BLOCKED_MAX_S = 0.1
+WORK_MAX = 20
 """The event loop may be held up so long on a busy machine; a quiet one takes a fifth."""
 
 
@@ -326,7 +326,7 @@ async def test_what_is_hostile_is_refused_at_once(body: dict[str, Any], expected
 
     raw = json.dumps(body).encode()
     app = GraphQL(SCHEMA, context)
-    blocked: list[float] = []
+    work: list[float] = []
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -338,11 +338,11 @@ async def test_what_is_hostile_is_refused_at_once(body: dict[str, Any], expected
     headers = [(b"content-type", b"application/json"), (b"accept", b"application/graphql-response+json")]
     for _ in range(3):
         sent.clear()
-        begun = perf_counter()
-        await app({"type": "http", "method": "POST", "headers": headers, "query_string": b""}, receive, collect)
-        blocked.append(perf_counter() - begun)
+        with effort() as done:
+            await app({"type": "http", "method": "POST", "headers": headers, "query_string": b""}, receive, collect)
+        work.append(done.units)
     assert sent[0]["status"] == 400
     answer = json.loads(sent[1]["body"])
     assert answer["errors"][0]["extensions"]["code"] == expected
     assert len(sent[1]["body"]) < 20_000
-    assert min(blocked) < BLOCKED_MAX_S
+    assert min(work) < WORK_MAX

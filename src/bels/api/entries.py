@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import date, datetime
 from typing import Annotated
 
 import strawberry
 
+from bels.access.tenures import is_account
 from bels.api.context import Info
 from bels.api.engine.scalars import BadUserInputError
 from bels.api.enums import describe
@@ -24,7 +25,6 @@ from bels.domain.commands import SubmitReading
 from bels.domain.decide import decide
 from bels.domain.events import Event, ReadingAccepted, ReadingHeld, ReadingRefused
 from bels.domain.meter_models import display_of
-from bels.domain.periods import MOSCOW
 from bels.domain.read_value import quoted
 from bels.domain.repeat_reading import repeated_reading
 from bels.domain.rulebook import Rulebook
@@ -32,14 +32,14 @@ from bels.domain.terms import Kwh, Period, Reason, Role, Word
 from bels.journal.entry import Behalf
 from bels.journal.journal import find_messages
 from bels.messages import Message, Outcome, Status
-from bels.reception.grammar import BadAccount, BadValue, Reading, Token, read_message, read_values
+from bels.reception.grammar import BadAccount, Reading, Token, read_message
+from bels.reception.submission import submission
 from bels.reception.tables import Row, read_pasted
 from bels.words import echo, refusal
 
 ROWS_MAX = 500
 LINES_MAX = 600
 """Rows, and a title and empty lines between them."""
-ACCOUNT_DIGITS = 7
 KEY_LENGTH_MAX = 150
 """A row's message is named by the key and the number of its line."""
 
@@ -184,7 +184,7 @@ def read_lines(lines: Sequence[str]) -> list[Typed]:
     typed: list[Typed] = []
     for number, line in enumerate(lines, 1):
         row = rows.get(number)
-        if row is not None and not _is_account(row.account) and isinstance(read_message(line), Reading):
+        if row is not None and not is_account(row.account) and isinstance(read_message(line), Reading):
             # The line has another form than the table around it.
             row = None
         if row is not None:
@@ -195,16 +195,12 @@ def read_lines(lines: Sequence[str]) -> list[Typed]:
 
 
 def _of_row(row: Row) -> Typed:
-    if not _is_account(row.account):
+    if not is_account(row.account):
         digits = str(len(row.account)) if row.account.isdigit() else "letters"
         return Typed(row.number, unread=Reason.BAD_ACCOUNT, detail=digits)
     if row.bad_date is not None:
         return Typed(row.number, row.account, unread=Reason.BAD_DATES, detail=quoted(row.bad_date))
     return Typed(row.number, row.account, row.tokens(), row.meter, row.taken_on)
-
-
-def _is_account(text: str) -> bool:
-    return len(text) == ACCOUNT_DIGITS and text.isascii() and text.isdigit()
 
 
 def _of_line(number: int, line: str, *, in_table: bool) -> Typed | None:
@@ -236,12 +232,7 @@ def _command(typed: Typed, account: Account, at: datetime) -> SubmitReading | Re
     if typed.unread is not None:
         return ReadingRefused(typed.unread, at, {}, registers, detail=typed.detail)
     display = display_of(meter.model) if meter is not None else None
-    values = read_values(typed.tokens, registers, display)
-    if isinstance(values, BadValue):
-        return ReadingRefused(Reason.BAD_VALUE, at, {}, registers, detail=quoted(values.token))
-    # A day that is not over yet has begun: a reading of today is not one of the future.
-    taken_at = datetime.combine(typed.taken_on, time(), MOSCOW) if typed.taken_on is not None else None
-    return SubmitReading(at, values, Role.CONSUMER, taken_at, typed.meter)
+    return submission(typed.tokens, registers, display, at, taken_on=typed.taken_on, meter=typed.meter)
 
 
 async def _accounts(info: Info, typed: Sequence[Typed]) -> dict[str, Account]:

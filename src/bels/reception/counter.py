@@ -175,7 +175,7 @@ async def take(
     """
     async with database(counter) as db:
         row = (await overview.find(db, [account])).get(account) if account else None
-        linked = _speaks_for(row, sender) or _is_developers(counter, row, sender)
+        linked = is_linked(row, sender) or _is_developers(counter, row, sender)
         if not linked or same_since is not None:
             name = (sender.channel.value, message_id)
             came_before, same = await look_back(db, name, sender.actor, digest(raw), same_since)
@@ -208,7 +208,7 @@ async def speaks_for(counter: Counter, account: str, sender: Sender) -> bool:
     """
     async with database(counter) as db:
         row = (await overview.find(db, [account])).get(account)
-    return _speaks_for(row, sender) or _is_developers(counter, row, sender)
+    return is_linked(row, sender) or _is_developers(counter, row, sender)
 
 
 async def linked_accounts(counter: Counter, sender: Sender) -> list[str]:
@@ -265,7 +265,7 @@ async def meter_for(counter: Counter, account: str, sender: Sender | None) -> tu
     """
     async with database(counter) as db:
         row = (await overview.find(db, [account])).get(account)
-    linked = sender is not None and (_speaks_for(row, sender) or _is_developers(counter, row, sender))
+    linked = sender is not None and (is_linked(row, sender) or _is_developers(counter, row, sender))
     if row is None or row.meter is None:
         return None, linked
     return ShownMeter(row.meter.number, row.meter.capacity, _shown(row.meter), row.meter.automatic), linked
@@ -305,7 +305,8 @@ def _shown(meter: MeterRow) -> tuple[tuple[str, Register], ...]:
     return tuple(("", register) for register in ORDER_WITHOUT_DISPLAY[len(registers)])
 
 
-def _speaks_for(row: OverviewRow | None, sender: Sender) -> bool:
+def is_linked(row: OverviewRow | None, sender: Sender) -> bool:
+    """Say whether a sender is linked to an account and proven: the same that the domain says of a claim."""
     if row is None or not sender.digest or not sender.proven:
         return False
     channels = [channel.value for channel in SAME_ADDRESS.get(sender.channel, (sender.channel,))]

@@ -11,22 +11,22 @@ from __future__ import annotations
 from collections import Counter as Tally
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time
+from datetime import datetime
 from json import dumps
 
 from bels.access.quota import spend, spend_each
+from bels.access.tenures import is_account
 from bels.domain.commands import Claim, SubmitReading
 from bels.domain.events import ReadingRefused
-from bels.domain.periods import MOSCOW, moscow_date
+from bels.domain.periods import moscow_date
 from bels.domain.read_value import quoted
-from bels.domain.speak_for import SAME_ADDRESS
 from bels.domain.terms import Reason, Register
 from bels.journal.journal import find_messages
 from bels.messages import Message
 from bels.projections import overview
 from bels.projections.overview import OverviewRow
-from bels.reception.counter import STRANGERS_A_DAY, STRANGERS_BY_LETTER, Answer, Counter, Sender, answered
-from bels.reception.grammar import BadValue, read_values
+from bels.reception.counter import STRANGERS_A_DAY, STRANGERS_BY_LETTER, Answer, Counter, Sender, answered, is_linked
+from bels.reception.submission import submission
 from bels.reception.tables import Row
 
 BATCH_ROWS = 500
@@ -69,8 +69,8 @@ async def take_register(
             counter, sender, name, batch, received_at, request_id, is_counted=is_counted
         )
         outcomes = await counter.intake.handle(messages)
-        for row, outcome, is_linked in zip(batch, outcomes, linked, strict=True):
-            answers.append(RowAnswer(row, answered(counter, outcome, linked=is_linked)))
+        for row, outcome, own in zip(batch, outcomes, linked, strict=True):
+            answers.append(RowAnswer(row, answered(counter, outcome, linked=own)))
     return answers
 
 
@@ -87,13 +87,13 @@ async def _messages(
     """Make the messages of some rows, and say for each whether its sender may speak for the account."""
     names = [(sender.channel.value, f"{name}/{row.number}") for row in rows]
     async with counter.pool.acquire() as db:
-        known = await overview.find(db, sorted({row.account for row in rows if _is_account(row.account)}))
+        known = await overview.find(db, sorted({row.account for row in rows if is_account(row.account)}))
         came_before = {found.message_id for found in await find_messages(db, names)}
-        linked = [_speaks_for(known.get(row.account), sender) for row in rows]
+        linked = [is_linked(known.get(row.account), sender) for row in rows]
         strange = [
             row.account
-            for row, (_, message_id), is_linked in zip(rows, names, linked, strict=True)
-            if not is_linked and message_id not in came_before and _is_account(row.account)
+            for row, (_, message_id), own in zip(rows, names, linked, strict=True)
+            if not own and message_id not in came_before and is_account(row.account)
         ]
         may = True
         if strange and not is_counted and sender.digest:
@@ -109,11 +109,11 @@ async def _messages(
             else set(strange)
         )
     messages = []
-    for row, (_, message_id), is_linked in zip(rows, names, linked, strict=True):
-        claim = (sender if is_linked else replace(sender, proven=False)).claim
+    for row, (_, message_id), own in zip(rows, names, linked, strict=True):
+        claim = (sender if own else replace(sender, proven=False)).claim
         command = _command(row, known.get(row.account), claim, received_at)
-        account = row.account if _is_account(row.account) else ""
-        if not is_linked and account in spent and message_id not in came_before:
+        account = row.account if is_account(row.account) else ""
+        if not own and account in spent and message_id not in came_before:
             command, account = ReadingRefused(Reason.TOO_MANY_MESSAGES, counter.now(), {}), ""
         messages.append(
             Message(sender.channel, message_id, sender.actor, account, command, _raw(counter, row), request_id)
@@ -126,7 +126,7 @@ def _command(
 ) -> SubmitReading | ReadingRefused:
     meter = found.meter if found is not None else None
     registers = tuple(Register(register) for register in meter.registers) if meter is not None else ()
-    if not _is_account(row.account):
+    if not is_account(row.account):
         digits = len(row.account) if row.account.isdigit() and len(row.account) != _ACCOUNT_DIGITS else None
         return ReadingRefused(
             Reason.BAD_ACCOUNT, received_at, {}, detail=str(digits) if digits is not None else "letters"
@@ -134,16 +134,9 @@ def _command(
     if row.bad_date is not None:
         return ReadingRefused(Reason.BAD_DATES, received_at, {}, registers, detail=quoted(row.bad_date))
     display = {place: Register(r) for place, r in (meter.display or {}).items()} if meter is not None else {}
-    values = read_values(row.tokens(), registers, display or None)
-    if isinstance(values, BadValue):
-        return ReadingRefused(Reason.BAD_VALUE, received_at, {}, registers, detail=quoted(values.token))
-    taken_at = _beginning(row.taken_on) if row.taken_on is not None else None
-    return SubmitReading(received_at, values, taken_at=taken_at, meter=row.meter, claim=claim)
-
-
-def _beginning(day: date) -> datetime:
-    # A day that is not over yet has begun: a reading of today is not one of the future.
-    return datetime.combine(day, time(), MOSCOW)
+    return submission(
+        row.tokens(), registers, display or None, received_at, taken_on=row.taken_on, meter=row.meter, claim=claim
+    )
 
 
 def _raw(counter: Counter, row: Row) -> str:
@@ -157,14 +150,3 @@ def _raw(counter: Counter, row: Row) -> str:
     }
     # The numbers of meters have letters, but are nobody's name.
     return counter.door.raw_texts.kept(dumps(content, ensure_ascii=False, sort_keys=True), *cells)
-
-
-def _is_account(text: str) -> bool:
-    return len(text) == _ACCOUNT_DIGITS and text.isascii() and text.isdigit()
-
-
-def _speaks_for(row: OverviewRow | None, sender: Sender) -> bool:
-    if row is None or not sender.digest or not sender.proven:
-        return False
-    channels = {channel.value for channel in SAME_ADDRESS.get(sender.channel, (sender.channel,))}
-    return any(link["sender"] == sender.digest and link["channel"] in channels for link in row.links)

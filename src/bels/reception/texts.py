@@ -8,14 +8,12 @@ from typing import assert_never
 
 from bels.domain.commands import ConfirmReading, SubmitReading
 from bels.domain.events import ReadingRefused
-from bels.domain.read_value import quoted
 from bels.domain.terms import ReadingStatus, Reason, Role
 from bels.outgoing.choices import unsubscribe_sender
 from bels.reception.codes import use_code
 from bels.reception.counter import Answer, Counter, Sender, database, meter_of, receipt_state, take
 from bels.reception.grammar import (
     BadAccount,
-    BadValue,
     Confirmation,
     LinkCode,
     NotUnderstood,
@@ -23,8 +21,8 @@ from bels.reception.grammar import (
     ReceiptQuestion,
     asks_to_stop,
     read_message,
-    read_values,
 )
+from bels.reception.submission import submission
 from bels.words import Words, state
 
 Command = SubmitReading | ConfirmReading | ReadingRefused
@@ -88,10 +86,8 @@ async def command_of(
         case Reading(account, tokens, number):
             meter = await meter_of(counter, account)
             registers = meter.registers if meter is not None else ()
-            values = read_values(tokens, registers, meter.display if meter is not None else None)
-            if isinstance(values, BadValue):
-                return account, ReadingRefused(Reason.BAD_VALUE, at, {}, registers, detail=quoted(values.token))
-            return account, SubmitReading(at, values, meter=number)
+            display = meter.display if meter is not None else None
+            return account, submission(tokens, registers, display, at, meter=number)
         case Confirmation(receipt):
             found = await receipt_state(counter, receipt)
             if found is None:

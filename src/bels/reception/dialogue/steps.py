@@ -12,6 +12,7 @@ from dataclasses import replace
 import msgspec
 
 from bels.access.quota import spend
+from bels.access.tenures import is_account
 from bels.domain.commands import SubmitReading
 from bels.domain.events import ReadingRefused
 from bels.domain.periods import moscow_date
@@ -155,7 +156,7 @@ async def _answered(turn: Turn, at: Situation, said: Said) -> Step:
         entered = None
     if entered is None and said.kind is SaidKind.TEXT:
         entered = await _whole_text(turn, at, text)
-    if entered is None and _is_account(text) and not isinstance(at, Valuing | NamingMeter):
+    if entered is None and is_account(text) and not isinstance(at, Valuing | NamingMeter):
         entered = await _enter(turn, text, getattr(at, "want", READING))
     if entered is not None:
         return entered
@@ -441,10 +442,6 @@ def _hint(at: Situation, text: str) -> Line:
             return Line(Say.SEVEN_DIGITS)
         case _:
             return Line(Say.NOT_UNDERSTOOD)
-
-
-def _is_account(text: str) -> bool:
-    return len(text) == 7 and text.isascii() and text.isdigit()
 
 
 def _is_whole(values: Mapping[str, str], meter: ShownMeter) -> bool:
