@@ -24,6 +24,7 @@ from bels.journal.journal import install
 from bels.journal.write import SESSION, as_it_is
 from bels.observing.batches import within
 from bels.observing.tracing import Tracing, tracing_to
+from bels.payments.store import install_payments
 from bels.projections.project import install_views
 from bels.publishing import install_rulebook, publish_settlement
 from bels.reception.store import install_reception
@@ -90,6 +91,7 @@ async def opened(settings: Settings, rulebook: Rulebook | None = None, clock: Cl
                 stale = await install_views(db)
                 await install_reception(db)
                 await install_outgoing(db)
+                await install_payments(db)
             intake = Intake(pool, rulebook or shipped(PUBLISHED), clock)
             if tracing is not None:
                 intake.work = within(tracing.around, intake.work)

@@ -31,7 +31,7 @@ from bels.domain.events import (
 from bels.domain.forecast_estimate import Submission, may_submit
 from bels.domain.money_events import RulebookPublished
 from bels.domain.periods import over_at
-from bels.domain.receive_payment import SUSPENSE_PREFIX, receive_payment
+from bels.domain.receive_payment import SUSPENSE_PREFIX, is_kept_unallocated, receive_payment
 from bels.domain.repeat_reading import repeated_reading
 from bels.domain.rulebook import Rulebook
 from bels.domain.terms import AccountNumber, Channel, EntryNumber, Purpose, Reason
@@ -521,7 +521,7 @@ def _to_suspense(batch: _Batch, message: Message) -> Message:
     if not isinstance(command, ReceivePayment):
         return message
     (answer,) = receive_payment(batch.accounts[message.account], command)
-    if not isinstance(answer, CommandRefused) or answer.reason not in (Reason.UNKNOWN_ACCOUNT, Reason.ACCOUNT_CLOSED):
+    if not isinstance(answer, CommandRefused) or not is_kept_unallocated(command, answer.reason):
         return message
     stream = SUSPENSE_PREFIX + digest(f"{message.channel.value} {message.message_id}").hex()[:24]
     batch.accounts.setdefault(stream, nobody(stream))

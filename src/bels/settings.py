@@ -87,6 +87,33 @@ class ChannelSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PartnerSettings:
+    """Say how banks and payment apps reach us; what is None is switched off.
+
+    ``partners`` is the table of their contracts. ``sftp`` is where our SFTP server listens for their files, under the host
+    key in ``sftp_host_key``; ``exchange`` is the folder with a folder for each of them, where their files lie.
+    """
+
+    partners: Path | None = None
+    sftp: Address | None = None
+    sftp_host_key: Path | None = None
+    exchange: Path | None = None
+
+    @classmethod
+    def of(cls, given: Mapping[str, str]) -> Self:
+        """Read the variables that were given.
+
+        :raises SettingsError: a value cannot be used.
+        """
+        return cls(
+            partners=_path(given, "BELS_PARTNERS"),
+            sftp=_address(given, "BELS_SFTP"),
+            sftp_host_key=_path(given, "BELS_SFTP_HOST_KEY"),
+            exchange=_path(given, "BELS_EXCHANGE"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Say where this process keeps its data, where it listens and how it settles.
 
@@ -125,6 +152,7 @@ class Settings:
     log: str = "text"
     drain_s: float = 0.0
     channels: ChannelSettings = ChannelSettings()
+    partners: PartnerSettings = PartnerSettings()
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
@@ -157,6 +185,7 @@ class Settings:
             log=_one_of("BELS_LOG", given.get("BELS_LOG", "text"), LOGS),
             drain_s=_seconds("BELS_DRAIN_S", given.get("BELS_DRAIN_S", "0")),
             channels=ChannelSettings.of(given),
+            partners=PartnerSettings.of(given),
         )
 
 

@@ -28,6 +28,9 @@ from bels.api.engine.operations import Operation
 from bels.domain.terms import Role
 from bels.intake import Intake
 from bels.observing.request import noted
+from bels.payments.partners import Partners
+from bels.payments.till import Till
+from bels.reception.counter import Counter
 from bels.reception.office import Office, shipped_office
 
 LIMITS = {
@@ -73,6 +76,12 @@ class Supplier:
     rights: Rights = RIGHTS
     budgets: Budgets = field(default_factory=Budgets)
     office: Office = field(default_factory=shipped_office)
+    partners: Partners = field(default_factory=Partners)
+
+    @property
+    def till(self) -> Till:
+        """Where payments come in."""
+        return Till(Counter(self.pool, self.intake, self.door), self.partners)
 
 
 @dataclass(slots=True)

@@ -9,7 +9,6 @@ import strawberry
 
 import bels.api.enums  # noqa: F401  # the enums are described there
 from bels.access.callers import Sight
-from bels.api import payments
 from bels.api.context import Info
 from bels.api.engine.paging import Node, encode_id
 from bels.api.engine.scalars import Money
@@ -19,6 +18,7 @@ from bels.domain.money import ZERO
 from bels.domain.money_events import OverdueSum
 from bels.domain.receive_payment import is_suspense
 from bels.domain.terms import PaymentState, Period
+from bels.payments import find as payments
 from bels.projections import bills, ledger
 from bels.projections.explanations import explain_balance, explain_penalty
 from bels.projections.ledger import BalanceRow, LedgerRow, OwedRow, PaymentRow, TrialRow

@@ -9,7 +9,6 @@ from typing import Any
 import strawberry
 
 from bels.api import money_inputs as inputs
-from bels.api import payments
 from bels.api.context import Info
 from bels.api.engine.scalars import BadUserInputError, clean_text
 from bels.api.messages import TryLaterError, key_of, message_of, name_of, note_of, raw_of, submit
@@ -34,6 +33,7 @@ from bels.domain.commands import Command
 from bels.domain.terms import AccountNumber, EntryNumber, Reason, Role
 from bels.journal.journal import RULEBOOK, find_messages
 from bels.messages import Message, Outcome, TryLater, digest, outcomes_of
+from bels.payments import find as payments
 from bels.projections.ledger import PaymentRow
 from bels.publishing import publication
 from bels.rulebooks.reading import RulebookFileError, read_rulebook

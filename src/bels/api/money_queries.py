@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import strawberry
 
 from bels.access.tenures import is_account
-from bels.api import payments
 from bels.api.context import Info, Supplier
 from bels.api.engine.paging import Connection, connect, encode_cursor, read_page
 from bels.api.engine.scalars import BadUserInputError, Money, Toml, clean_text
@@ -37,6 +36,7 @@ from bels.domain.periods import moscow_date, period_of
 from bels.domain.publish_rulebook import publish_rulebook
 from bels.domain.terms import Period
 from bels.journal.journal import RULEBOOK
+from bels.payments import find as payments
 from bels.previewing import ClosingPreview, ClosingTotal, preview_closings
 from bels.projections import ledger, overview
 from bels.publishing import effect_of, retroactive

@@ -14,6 +14,7 @@ from bels.access import links
 from bels.access.callers import Kind, sender_digest
 from bels.api import inputs
 from bels.api.cabinet_mutations import CabinetMutation
+from bels.api.cards import CardMutation
 from bels.api.context import Info
 from bels.api.engine.scalars import BadUserInputError
 from bels.api.entries import EntryMutation
@@ -48,10 +49,15 @@ from bels.api.outcomes import (
     row_outcome,
     submitted,
 )
+from bels.api.paying import PayingMutation
 from bels.api.personal import PersonalMutation
 from bels.api.receipts import find_receipt
+from bels.api.reconciling import ReconcilingMutation
+from bels.api.registers import RegisterMutation
 from bels.api.rounds import RoundMutation
+from bels.api.sandbox import SandboxMutation
 from bels.api.sender_links import SenderLinkMutation
+from bels.api.webhooks import WebhookMutation
 from bels.domain import commands
 from bels.domain.commands import Command, SubmitReading
 from bels.domain.terms import EntryNumber, Reason, Role
@@ -162,6 +168,12 @@ class Mutation(
     RoundMutation,
     NoticeMutation,
     SenderLinkMutation,
+    PayingMutation,
+    RegisterMutation,
+    ReconcilingMutation,
+    CardMutation,
+    WebhookMutation,
+    SandboxMutation,
 ):
     """What may be done."""
 

@@ -14,6 +14,7 @@ from bels.api.account_money import find_bill
 from bels.api.accounts import Account, find_account
 from bels.api.budgets import BudgetQuery
 from bels.api.cabinets import CabinetQuery
+from bels.api.cards import CardQuery
 from bels.api.context import Info
 from bels.api.engine.paging import Connection, Node, connect, decode_id, read_page
 from bels.api.engine.scalars import BadUserInputError
@@ -34,10 +35,15 @@ from bels.api.objects import (
 )
 from bels.api.office import OfficeQuery
 from bels.api.outcomes import PreviewReadingResult, not_seen_reading, previewed
+from bels.api.paying import PayingQuery
 from bels.api.personal import PersonalQuery
 from bels.api.receipts import ParkedMessage, Receipt, find_receipt
+from bels.api.reconciling import ReconcilingQuery
 from bels.api.records import RecordQuery
+from bels.api.registers import RegisterQuery
 from bels.api.rounds import RoundQuery
+from bels.api.sandbox import SandboxQuery
+from bels.api.webhooks import WebhookQuery
 from bels.domain.commands import SubmitReading
 from bels.domain.periods import period
 from bels.domain.terms import Period, Reason, Role
@@ -60,7 +66,21 @@ class PossibleRefusal:
 
 
 @strawberry.type(description="What may be asked to see.")
-class Query(MoneyQuery, RecordQuery, CabinetQuery, PersonalQuery, BudgetQuery, OfficeQuery, RoundQuery):
+class Query(
+    MoneyQuery,
+    RecordQuery,
+    CabinetQuery,
+    PersonalQuery,
+    BudgetQuery,
+    OfficeQuery,
+    RoundQuery,
+    PayingQuery,
+    RegisterQuery,
+    ReconcilingQuery,
+    CardQuery,
+    WebhookQuery,
+    SandboxQuery,
+):
     """What may be asked to see."""
 
     @strawberry.field(description="An account by number; null when there is none.")

@@ -274,11 +274,29 @@ class UnlinkChannel:
 
 
 @dataclass(frozen=True, slots=True)
+class PaymentTerms:
+    """Условия договора с тем, кто принимает платежи: sums in roubles, None where there is no bound.
+
+    ``keeps_unallocated``: a payment that cannot go to its account is kept; else it is refused, and the payer keeps the money.
+    ``commission`` is what the payer was to be shown, None where whoever takes the payment settles that alone.
+    """
+
+    minimum: Money | None = None
+    maximum: Money | None = None
+    keeps_unallocated: bool = True
+    commission: Money | None = None
+
+
+NO_TERMS = PaymentTerms()
+
+
+@dataclass(frozen=True, slots=True)
 class ReceivePayment:
     """Принять платёж: ``amount`` roubles, as given. ``paid_on`` is the Moscow day of the payer's operation.
 
     For an account that is not known, or is closed and owes nothing, the payment is kept unallocated: money is never dropped.
     Then it comes to a stream of its own, with the account ``meant_for`` as given and the reason (``unallocated``).
+    ``commission`` is what the payer pays on top, ``terms`` what was agreed with whoever takes the payment.
     """
 
     amount: Decimal
@@ -288,15 +306,19 @@ class ReceivePayment:
     purpose: Purpose = Purpose.ENERGY
     meant_for: str | None = None
     unallocated: Reason | None = None
+    paid_at: datetime | None = None
+    commission: Money | None = None
+    terms: PaymentTerms = NO_TERMS
 
 
 @dataclass(frozen=True, slots=True)
 class ReversePayment:
-    """Отменить платёж целиком."""
+    """Отменить платёж целиком. ``by_payer``: whoever brought it takes it back alone, which it may on the day on which it came."""
 
     payment: EntryNumber
     reversed_at: datetime
     ground: str
+    by_payer: bool = False
 
 
 @dataclass(frozen=True, slots=True)

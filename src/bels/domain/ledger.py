@@ -19,6 +19,7 @@ from bels.domain.money_events import (
     PenaltyAccrued,
     RefundMade,
 )
+from bels.domain.periods import moscow_date
 from bels.domain.terms import EntryNumber, Money, PaymentState, Period, Purpose
 
 
@@ -47,7 +48,10 @@ class Credit:
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """A payment as it came; named by its entry, and by the payer's ``reference``. ``is_stray``: it waits on a stream of its own."""
+    """A payment as it came; named by its entry, and by the payer's ``reference``. ``is_stray``: it waits on a stream of its own.
+
+    ``received_on`` is the Moscow day on which it came, None where it was moved here.
+    """
 
     entry: EntryNumber
     amount: Money
@@ -56,6 +60,7 @@ class Payment:
     reference: str
     state: PaymentState = PaymentState.RECEIVED
     is_stray: bool = False
+    received_on: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +147,16 @@ def book(ledger: Ledger, entry: EntryNumber, event: Booked) -> Ledger:
     match event:
         case PaymentReceived():
             stray = event.unallocated is not None
-            paid = Payment(entry, event.amount, event.paid_on, event.purpose, event.reference, is_stray=stray)
+            came_on = moscow_date(event.received_at)
+            paid = Payment(
+                entry,
+                event.amount,
+                event.paid_on,
+                event.purpose,
+                event.reference,
+                is_stray=stray,
+                received_on=came_on,
+            )
             return receive(ledger, paid)
         case PaymentMovedIn():
             return receive(ledger, Payment(entry, event.amount, event.paid_on, event.purpose, event.reference))

@@ -91,7 +91,8 @@ class PaymentReceived:
     """Платёж получен: dated by the payer's operation. ``reference`` is the payer's id of it.
 
     On a stream of its own (невыясненный платёж) ``meant_for`` is the account as given, and ``unallocated`` says why the payment
-    could not go there.
+    could not go there. ``paid_at`` is the moment of the payer's operation where it is known, ``commission`` what the payer paid on
+    top of the amount, as it was shown before.
     """
 
     amount: Money
@@ -101,6 +102,8 @@ class PaymentReceived:
     reference: str
     meant_for: str | None = None
     unallocated: Reason | None = None
+    paid_at: datetime | None = None
+    commission: Money | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from bels.domain.account import Account, Situation
 from bels.domain.commands import MakeRefund, MovePaymentIn, MovePaymentOut, ReceivePayment, ReversePayment
 from bels.domain.events import (
@@ -47,6 +49,8 @@ def receive_payment(account: Account, command: ReceivePayment) -> tuple[Event, .
         refusal = Reason.BAD_AMOUNT, str(command.amount)[:40]
     elif command.paid_on.year < PAID_YEAR_MIN or command.paid_on > moscow_date(command.received_at):
         refusal = Reason.BAD_DATES, command.paid_on.isoformat()
+    elif (beyond := _beyond_terms(command)) is not None:
+        refusal = beyond
     elif command.unallocated is None and (reason := reason_unallocated(account, command.purpose)) is not None:
         refusal = reason, None
     if refusal is not None:
@@ -60,8 +64,33 @@ def receive_payment(account: Account, command: ReceivePayment) -> tuple[Event, .
             command.reference,
             command.meant_for,
             command.unallocated,
+            command.paid_at,
+            command.commission,
         ),
     )
+
+
+def is_kept_unallocated(command: ReceivePayment, reason: Reason) -> bool:
+    """Say whether a payment that was refused for this reason is kept on a stream of its own: where the contract says so."""
+    return command.terms.keeps_unallocated and reason in (Reason.UNKNOWN_ACCOUNT, Reason.ACCOUNT_CLOSED)
+
+
+def _beyond_terms(command: ReceivePayment) -> tuple[Reason, str] | None:
+    terms = command.terms
+    if terms.minimum is not None and command.amount < terms.minimum:
+        return Reason.AMOUNT_TOO_SMALL, str(terms.minimum)
+    if terms.maximum is not None and command.amount > terms.maximum:
+        return Reason.AMOUNT_TOO_LARGE, str(terms.maximum)
+    if command.commission is not None and not is_commission(command.commission):
+        return Reason.BAD_AMOUNT, str(command.commission)[:40]
+    if terms.commission is not None and command.commission is not None and command.commission != terms.commission:
+        return Reason.COMMISSION_CHANGED, str(terms.commission)
+    return None
+
+
+def is_commission(amount: Decimal) -> bool:
+    """Say whether a sum can be a commission: nothing, or an amount."""
+    return amount == 0 or is_amount(amount)
 
 
 def reverse_payment(account: Account, command: ReversePayment) -> tuple[Event, ...]:
@@ -69,6 +98,15 @@ def reverse_payment(account: Account, command: ReversePayment) -> tuple[Event, .
     payment = _standing(account, command.payment)
     if isinstance(payment, Reason):
         return (CommandRefused("ReversePayment", payment, command.reversed_at, str(command.payment)),)
+    if command.by_payer and payment.received_on != moscow_date(command.reversed_at):
+        return (
+            CommandRefused(
+                "ReversePayment",
+                Reason.CANCELLED_TOO_LATE,
+                command.reversed_at,
+                (payment.received_on or payment.paid_on).isoformat(),
+            ),
+        )
     return (
         PaymentReversed(
             payment.entry,

@@ -53,7 +53,7 @@ TOPICS: dict[type[Event], tuple[str, int]] = {
     events.ChannelLinked: ("channel-linked", 1),
     events.ChannelUnlinked: ("channel-unlinked", 1),
     money_events.PenaltyAccrued: ("penalty-accrued", 1),
-    money_events.PaymentReceived: ("payment-received", 1),
+    money_events.PaymentReceived: ("payment-received", 2),
     money_events.PaymentReversed: ("payment-reversed", 1),
     money_events.RefundMade: ("refund-made", 1),
     money_events.PaymentMovedOut: ("payment-moved-out", 1),
@@ -71,10 +71,16 @@ def _without_money(event: dict[str, Any]) -> dict[str, Any]:
     return event
 
 
+def _without_moment(event: dict[str, Any]) -> dict[str, Any]:
+    """Read a payment of the time when only its day was kept, and no commission."""
+    return event
+
+
 UPCASTERS: dict[tuple[str, int], Upcaster] = {
     ("period-closed", 1): _without_money,
     ("usage-recalculated", 1): _without_money,
     ("period-carried-over", 1): _without_money,
+    ("payment-received", 1): _without_moment,
 }
 """(topic, version) -> how an event of this version reads in the next one."""
 

@@ -85,8 +85,11 @@ CREATE TABLE payment (
     source        text,
     meant_for     text,
     unallocated   text,
+    paid_at       timestamptz,
+    commission    numeric,
     PRIMARY KEY (account, entry)
 ) WITH (fillfactor = 80);
+CREATE INDEX payment_actor_idx ON payment (actor, paid_on);
 """
 NAME = "ledger"
 TABLES = ("ledger", "balance", "payment")
@@ -130,7 +133,8 @@ _HELD = {
 
 PAYMENT = """
     account text, entry bigint, reference text, channel text, actor text, receipt text, purpose text, amount numeric,
-    paid_on date, recorded_at timestamptz, state text, source text, meant_for text, unallocated text"""
+    paid_on date, recorded_at timestamptz, state text, source text, meant_for text, unallocated text,
+    paid_at timestamptz, commission numeric"""
 
 RECEIVED = f"INSERT INTO payment SELECT * FROM {given(PAYMENT)}"
 
@@ -282,6 +286,8 @@ def _payment(
         event.source if isinstance(event, PaymentMovedIn) else None,
         received.meant_for if received is not None else None,
         received.unallocated.value if received is not None and received.unallocated is not None else None,
+        received.paid_at if received is not None else None,
+        received.commission if received is not None else None,
     )
 
 
@@ -342,7 +348,7 @@ class BalanceRow:
 @dataclass(frozen=True, slots=True)
 class PaymentRow:
     """A payment and its state. ``source`` is the account it was moved from; ``meant_for`` and ``unallocated`` say where it could
-    not go, and why.
+    not go, and why. ``paid_at`` is the moment of the payer's operation, ``commission`` what was paid on top, where they are known.
     """
 
     account: str
@@ -359,6 +365,8 @@ class PaymentRow:
     source: str | None
     meant_for: str | None
     unallocated: str | None
+    paid_at: datetime | None = None
+    commission: Money | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -458,7 +466,7 @@ def _trial(name: LedgerName, held: Money) -> TrialRow:
 
 _PAYMENT = (
     "account, entry, reference, channel, actor, receipt, purpose, amount, paid_on, recorded_at, state, source, meant_for,"
-    " unallocated"
+    " unallocated, paid_at, commission"
 )
 
 

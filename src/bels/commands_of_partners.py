@@ -1,0 +1,1 @@
+"""What a person types about partners: registers, reconciliation, charges sent out."""

@@ -1,0 +1,2 @@
+-- Three books of one day compared: the partner's register, our ledger, the bank's transfer.
+SELECT;

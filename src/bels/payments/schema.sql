@@ -1,0 +1,2 @@
+-- What is asked about payments and waits for a decision.
+SELECT;

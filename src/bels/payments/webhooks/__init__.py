@@ -1,0 +1,1 @@
+"""What partners are told without asking: signed, repeated until taken, replayed on request."""
