@@ -163,8 +163,10 @@ async def delivering(bels: Bels, door: Door, senders: Senders) -> AsyncIterator[
 
 
 @asynccontextmanager
-async def delivering_as_set(bels: Bels, door: Door) -> AsyncIterator[None]:
+async def delivering_as_set(bels: Bels, door: Door, opened: Senders | None = None) -> AsyncIterator[None]:
     """Plan and send in a server where BELS_DELIVER=on asks for it; elsewhere do nothing.
+
+    ``opened`` are the senders that the server has open already.
 
     :raises AppError: a file with a password or a token cannot be read.
     :raises MasterKeyError: the master key is another one.
@@ -172,7 +174,10 @@ async def delivering_as_set(bels: Bels, door: Door) -> AsyncIterator[None]:
     if not bels.settings.channels.deliver:
         yield
         return
-    async with opened_senders(bels, door) as senders, delivering(bels, door, senders):
+    async with AsyncExitStack() as stack:
+        if not opened:
+            opened = await stack.enter_async_context(opened_senders(bels, door))
+        await stack.enter_async_context(delivering(bels, door, opened))
         yield
 
 

@@ -14,13 +14,12 @@ from functools import partial
 from starlette.requests import Request
 from starlette.routing import Route
 
-from bels.access.access_log import record_read
-from bels.access.callers import STAFF, Caller, Kind
+from bels.access.callers import Kind
 from bels.access.door import Door
 from bels.access.links import link_url, make_confirm_link
 from bels.access.tenures import Tenure, find_tenure
 from bels.api.context import RIGHTS, caller_of
-from bels.api.engine.context import RefusedError, request_id_of
+from bels.api.engine.context import RefusedError
 from bels.app import AppError, Bels
 from bels.channels.chat import Turn, Webhook
 from bels.channels.chat_topics import chat_desk, last_bill
@@ -43,7 +42,7 @@ from bels.reception.dialogue.talking import take_turn
 from bels.reception.dialogue.turns import Reply, Said, Talk
 from bels.reception.evidence import Evidence, find_photo, keep_photo, open_photo
 from bels.reception.office import Office
-from bels.web.bills import Refused
+from bels.visitors import Visitors
 from bels.web.evidence import evidence_routes
 from bels.web.form import form_routes
 from bels.web.link_page import link_routes
@@ -89,7 +88,7 @@ def gateways_of(bels: Bels, door: Door, office: Office) -> Gateways:
         *asset_routes(pages),
         *form_routes(counter, pages),
         *link_routes(counter, pages),
-        *evidence_routes(_Photos(counter), RIGHTS),
+        *evidence_routes(_Photos(counter.pool, door, counter), RIGHTS),
         *unsubscribe_routes(bels.pool, bels.vault),
     )
     return Gateways(routes, running, lambda: len(calls))
@@ -242,7 +241,7 @@ async def _sending(bels: Bels, door: Door, senders: Senders) -> AsyncIterator[No
     async with AsyncExitStack() as stack:
         if bels.settings.channels.sms_providers is not None:
             senders |= await stack.enter_async_context(opened_senders(bels, door))
-        await stack.enter_async_context(delivering_as_set(bels, door))
+        await stack.enter_async_context(delivering_as_set(bels, door, senders))
         yield
 
 
@@ -265,20 +264,10 @@ def _by_token(door: Door, channel: Channel) -> Callable[[Request], Awaitable[boo
 
 
 @dataclass(frozen=True, slots=True)
-class _Photos:
+class _Photos(Visitors):
     """Finds photos of displays for whoever may see them."""
 
     counter: Counter
-
-    async def caller(self, request: Request) -> Caller:
-        """Say who asks.
-
-        :raises Refused: the credential cannot be taken.
-        """
-        try:
-            return await caller_of(self.counter.door, request)
-        except RefusedError as refusal:
-            raise Refused(refusal.status, refusal.code, refusal.message) from None
 
     async def find(self, evidence: str) -> tuple[Evidence, Tenure] | None:
         """Find a photo, not opened, with the tenure of now of its account."""
@@ -290,8 +279,3 @@ class _Photos:
         """Open a photo; None where it is erased."""
         found = await open_photo(self.counter, evidence)
         return found[1] if found is not None else None
-
-    async def record(self, caller: Caller, request: Request, field: str, account: str) -> None:
-        """Record what staff looked at."""
-        if caller.kind in STAFF:
-            await record_read(self.counter.pool, caller, request_id_of(request.scope), [field], [account])

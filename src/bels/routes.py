@@ -22,13 +22,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bels.access import personal
-from bels.access.access_log import record_read
-from bels.access.callers import STAFF, Caller
 from bels.access.door import Door
 from bels.access.personal import subject_of, tenure_of
 from bels.api.changes import Changes
 from bels.api.context import RIGHTS, Asking, Context, Supplier, caller_of
-from bels.api.engine.context import RefusedError, request_id_of
+from bels.api.engine.context import request_id_of
 from bels.api.engine.http import GraphQL
 from bels.api.engine.trusted import check_manifest, read_manifest
 from bels.api.schema import SCHEMA, sdl
@@ -45,7 +43,8 @@ from bels.projections import bills
 from bels.projections.bills import Bill
 from bels.queues import Queues
 from bels.reception.office import Office, OfficeFileError, office_from
-from bels.web.bills import Refused, bill_routes
+from bels.visitors import Visitors
+from bels.web.bills import bill_routes
 from bels.web.oauth import oauth_routes
 
 logger = logging.getLogger(__name__)
@@ -135,7 +134,7 @@ def asgi(bels: Bels, door: Door, readiness: Readiness) -> ASGIApp:
             Route("/schema.graphql", schema),
             *([Route("/", start)] if page is not None else []),
             *oauth,
-            *bill_routes(_Bills(bels, door), RIGHTS),
+            *bill_routes(_Bills(bels.pool, door, bels), RIGHTS),
             *gateways.routes,
         ],
         lifespan=lifespan,
@@ -191,21 +190,10 @@ def _trusted(file: Path | None) -> dict[str, str] | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Bills:
+class _Bills(Visitors):
     """Finds bills for whoever may see them."""
 
     bels: Bels
-    door: Door
-
-    async def caller(self, request: Request) -> Caller:
-        """Say who asks.
-
-        :raises Refused: the credential cannot be taken.
-        """
-        try:
-            return await caller_of(self.door, request)
-        except RefusedError as refusal:
-            raise Refused(refusal.status, refusal.code, refusal.message) from None
 
     async def bill(self, account: str, period: str) -> tuple[Bill, Requisites | None] | None:
         """Find a bill with the supplier's requisites."""
@@ -220,8 +208,3 @@ class _Bills:
             subject = subject_of(account, await tenure_of(db, account))
             found = await personal.find(db, self.bels.vault, subject)
         return Person(found.name or "", found.address or "") if found is not None else None
-
-    async def record(self, caller: Caller, request: Request, field: str, account: str) -> None:
-        """Record what staff looked at."""
-        if caller.kind in STAFF:
-            await record_read(self.bels.pool, caller, request_id_of(request.scope), [field], [account])
