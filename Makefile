@@ -17,13 +17,16 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test peers check bench soak format schema lock setup clean
+.PHONY: help run sandbox test peers check bench soak format schema lock setup clean
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 run: $(READY)  ## Serve the demonstration town on http://127.0.0.1:8000 (BELS_PORT)
 	@$(BIN)/bels serve --demo --local $(ARGS)
+
+sandbox: $(READY)  ## Serve a sandbox for partners to try on, with accounts of nobody (BELS_PORT)
+	@$(BIN)/bels serve --sandbox $(ARGS)
 
 test: $(READY) peers  ## Run the tests (ARGS="-k name" for some of them)
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)

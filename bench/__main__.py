@@ -19,6 +19,7 @@ from bench import attack as attacks
 from bench import bill as bills
 from bench import channels as channel_loads
 from bench import closing, ours, registers, traffic
+from bench import payments as payment_loads
 from bench import price as prices
 from bench.copy import limit_of_tables
 from bench.load import Report
@@ -173,6 +174,13 @@ def channels(ground: Ground) -> list[Figure]:
     return channel_loads.channels(ground.url, ground.rounds, ground.seconds)
 
 
+def payment_registers(ground: Ground) -> list[Figure]:
+    """Take a bank's register of 100,000 lines with faults, beside a bare COPY of it."""
+    if not ground.has_bels:
+        return [Figure("payment register", "lines/s", None, floor=payment_loads.FLOOR_PER_S)]
+    return payment_loads.payment_registers(ground.url, ground.rounds)
+
+
 BENCHMARKS: dict[str, Callable[[Ground], list[Figure]]] = {
     "submitReading": submit_reading,
     "submitReadings": submit_readings,
@@ -183,6 +191,7 @@ BENCHMARKS: dict[str, Callable[[Ground], list[Figure]]] = {
     "price": price,
     "attack": attack,
     "channels": channels,
+    "payment_registers": payment_registers,
 }
 
 

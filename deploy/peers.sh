@@ -8,7 +8,8 @@
 set -u
 cd "$(dirname "$0")/.." || exit 0
 # kannel: SMS. postfix: letters. mmdebstrap makes the root of Asterisk, espeak-ng and sox its recordings. chromium: the pages.
-packages="kannel kannel-extras postfix mmdebstrap espeak-ng sox chromium fonts-dejavu-core"
+# openssh: banks that exchange files.
+packages="kannel kannel-extras postfix mmdebstrap espeak-ng sox chromium fonts-dejavu-core openssh-server openssh-client"
 graphql=tests/peers/graphql
 venvs=.venv-peers
 
@@ -34,9 +35,10 @@ if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; the
 		echo "apt-get could not install$missing." >&2
 
 	# These packages start a server of their own, now and at every boot, unless the machine forbids it. Nobody has asked for that.
-	for service in kannel nginx postfix; do
+	for service in kannel nginx postfix openssh-server; do
 		case "$missing " in
 		*" $service "*)
+			[ "$service" = openssh-server ] && service=ssh
 			service "$service" stop
 			update-rc.d "$service" disable
 			;;

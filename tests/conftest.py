@@ -16,6 +16,7 @@ from bels.embedded import embedded
 from bels.intake import Intake
 from bels.journal.journal import install
 from bels.outgoing.store import install_outgoing
+from bels.payments.store import install_payments
 from bels.projections.project import install_views
 from bels.reception.store import install_reception
 from tests.rules import DEFAULT_RULEBOOK
@@ -32,6 +33,7 @@ _numbers = count(1)
 LONG = (
     "test_servers_behind_nginx.py",
     "test_fuzz.py",
+    "test_chaos_payments.py",
     "test_chaos.py",
     "test_demo.py",
     "test_import.py",
@@ -82,6 +84,7 @@ def template(postgres: str) -> str:
         await install_views(db)
         await install_reception(db)
         await install_outgoing(db)
+        await install_payments(db)
         await db.close()
 
     asyncio.run(make())

@@ -24,9 +24,12 @@ from bels.journal.journal import install
 from bels.journal.write import SESSION, as_it_is
 from bels.observing.batches import within
 from bels.observing.tracing import Tracing, tracing_to
+from bels.payments.partners import Partners, PartnersError, read_partners
 from bels.payments.store import install_payments
+from bels.payments.till import Till
 from bels.projections.project import install_views
 from bels.publishing import install_rulebook, publish_settlement
+from bels.reception.counter import Counter
 from bels.reception.store import install_reception
 from bels.rulebooks.shipped import PUBLISHED, shipped
 from bels.settings import Settings
@@ -137,6 +140,19 @@ async def door_of(bels: Bels, *, local: bool) -> Door:
         )
     except (MasterKeyError, ValueError) as error:
         raise AppError(str(error)) from error
+
+
+def till_of(bels: Bels, door: Door) -> Till:
+    """Put the till together, with the contracts that the settings name.
+
+    :raises AppError: their table cannot be used.
+    """
+    table = bels.settings.partners.partners
+    try:
+        partners = read_partners(table) if table is not None else Partners()
+    except PartnersError as error:
+        raise AppError(f"BELS_PARTNERS: {error}") from error
+    return Till(Counter(bels.pool, bels.intake, door), partners)
 
 
 async def settle_as_asked(bels: Bels) -> None:

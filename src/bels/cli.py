@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,6 +33,7 @@ from bels.commands_of_channels import add_voice
 from bels.commands_of_keys import add_key
 from bels.commands_of_money import add_bill, add_rulebook, add_statement, publish_text
 from bels.commands_of_outgoing import add_deliver, add_remind
+from bels.commands_of_partners import add_charges, add_exchange, add_partners, add_registers
 from bels.demo import load as demo
 from bels.domain.periods import over_at, period
 from bels.domain.terms import Period
@@ -43,7 +45,8 @@ from bels.observing.logs import set_up_logging
 from bels.progress import progress
 from bels.projections import overview
 from bels.publishing import publish_demonstration
-from bels.settings import SETTLEMENTS, SettingsError
+from bels.sandbox.store import SandboxError, refuse_sandbox
+from bels.settings import SETTLEMENTS, Settings, SettingsError
 
 IMPORT_HELP = f"""\
 Feeds the messages of every account in order of time and closes each of its periods at its end.
@@ -83,7 +86,7 @@ def main() -> NoReturn:
     except CliError as error:
         _complain(str(error))
         sys.exit(error.status)
-    except (SettingsError, ImportFileError) as error:
+    except (SettingsError, ImportFileError, SandboxError) as error:
         _complain(str(error))
         sys.exit(NOTHING_DONE)
     except (AppError, EmbeddedPostgresError, VaultError) as error:
@@ -131,6 +134,10 @@ def _parser() -> argparse.ArgumentParser:
         "--local", action="store_true", help="loopback only: whoever asks without a credential may do everything"
     )
     serve.add_argument("--demo", action="store_true", help="load the demonstration town first if there are no accounts")
+    serve.add_argument(
+        "--sandbox", action="store_true", help="invented accounts for partners to try on, in a folder of their own"
+    )
+    serve.add_argument("--fresh", action="store_true", help="with --sandbox: begin it anew")
     command("install", "Make or upgrade the database", _install)
     imported = command("import", "Import accounts and readings from CSV files", _import, IMPORT_HELP)
     imported.add_argument("accounts", type=Path, metavar="accounts.csv")
@@ -161,6 +168,10 @@ def _parser() -> argparse.ArgumentParser:
     add_voice(command)
     add_deliver(command)
     add_remind(command)
+    add_registers(command)
+    add_charges(command, _period)
+    add_exchange(command)
+    add_partners(command)
     command("rebuild", "Tell all views again from the journal, while bels serves", _rebuild)
     town = command("demo", "Load the demonstration town into an empty database", _demo)
     town.add_argument(
@@ -199,15 +210,15 @@ def _must_be_over(period: Period) -> None:
 def _serve(arguments: argparse.Namespace) -> int:
     settings = settings_given()
     set_up_logging("json" if settings.log == "json" else "text", sys.stderr)
-    settings = replace(settings, host=arguments.host or settings.host, port=arguments.port or settings.port)
-    try:
-        has_key = settings.master_key_file is not None or settings.master_key_transit is not None
-        listening = serving.bound(settings.host, settings.port, local=arguments.local, has_master_key=has_key)
-    except serving.ListenError as error:
-        raise CliError(str(error)) from error
+    if arguments.sandbox:
+        return _serve_sandbox(arguments, settings)
+    if arguments.fresh:
+        raise CliError("--fresh empties a sandbox: it goes with --sandbox alone")
+    settings, listening = _listening(arguments, settings)
 
     async def running() -> int:
         async with ready(settings) as bels:
+            await refuse_sandbox(bels.pool)
             await settle_as_asked(bels)
             if arguments.demo:
                 print((await demo.load(bels, demo.ACCOUNTS, demo.MONTHS, demo.SEED)).said, flush=True)
@@ -216,6 +227,43 @@ def _serve(arguments: argparse.Namespace) -> int:
                 listening,
                 lambda url: print(serving.greeting(url, demo=arguments.demo, local=arguments.local), flush=True),
                 local=arguments.local,
+            )
+        return DONE
+
+    with listening:
+        return run(running())
+
+
+def _listening(arguments: argparse.Namespace, settings: Settings) -> tuple[Settings, socket.socket]:
+    """Take the port that was asked for.
+
+    :raises CliError: it cannot be taken.
+    """
+    settings = replace(settings, host=arguments.host or settings.host, port=arguments.port or settings.port)
+    try:
+        has_key = settings.master_key_file is not None or settings.master_key_transit is not None
+        return settings, serving.bound(settings.host, settings.port, local=arguments.local, has_master_key=has_key)
+    except serving.ListenError as error:
+        raise CliError(str(error)) from error
+
+
+def _serve_sandbox(arguments: argparse.Namespace, settings: Settings) -> int:
+    from bels.sandbox import serving as sandbox
+    from bels.sandbox.watching import watched
+
+    if arguments.local or arguments.demo:
+        raise CliError("a sandbox asks for credentials and has its own accounts: leave --local and --demo out")
+    settings, listening = _listening(arguments, sandbox.settings_of_sandbox(settings))
+
+    async def running() -> int:
+        if arguments.fresh:
+            await sandbox.begin_afresh(settings)
+        async with sandbox.opened_sandbox(settings) as (bels, room):
+            await serving.serve(
+                bels,
+                listening,
+                lambda url: print(sandbox.greeting(url, room), flush=True),
+                around=lambda app, door: watched(app, room, door),
             )
         return DONE
 

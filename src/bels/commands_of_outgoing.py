@@ -14,13 +14,15 @@ from bels.observing.logs import set_up_logging
 
 DELIVER_HELP = """\
 Sends reminders, notices, codes and answers to letters until it is stopped, and plans them by the clock: reminders by day, news
-every minute. Any number of these may run, beside servers with BELS_DELIVER=on too: each text goes out once.
+every minute. Does what is due for partners too: webhooks, the reconciliation of yesterday, cards. Any number of these may run,
+beside servers with BELS_DELIVER=on too: each text goes out once.
 
   BELS_SENDSMS, BELS_SENDSMS_PASSWORD_FILE  Kannel, with the user in the URL: http://bels@127.0.0.1:13013/cgi-bin/sendsms
   BELS_SMS_REPORTS                          a server as Kannel sees it, for its reports: http://127.0.0.1:8001
   BELS_SMTP, BELS_MAILBOX                   the mail server and our address
   BELS_TELEGRAM_TOKEN_FILE, BELS_MAX_TOKEN_FILE  the bots
   BELS_PUBLIC_URL                           what links begin with
+  BELS_PARTNERS                             the contracts of partners
 """
 
 REMIND_HELP = """\
@@ -49,10 +51,13 @@ def _deliver(_: argparse.Namespace) -> int:
         async with ready(settings) as bels:
             door = await door_of(bels, local=False)
             async with opened_senders(bels, door) as senders:
-                if not senders:
-                    raise CliError("no gateway is named: set BELS_SENDSMS, BELS_SMTP or the token file of a bot")
+                if not senders and settings.partners.partners is None:
+                    raise CliError(
+                        "nobody is named: set BELS_SENDSMS, BELS_SMTP, the token file of a bot, or BELS_PARTNERS"
+                    )
                 async with delivering(bels, door, senders):
-                    print(f"bels delivers by {', '.join(sorted(channel.value for channel in senders))}", flush=True)
+                    ways = [*sorted(channel.value for channel in senders), "webhooks"]
+                    print(f"bels delivers by {', '.join(ways)}", flush=True)
                     await asyncio.Event().wait()
         return DONE
 

@@ -25,6 +25,8 @@ from bels.outgoing.outbox import TextState, delivered, forget_texts
 from bels.outgoing.outcomes import NEWS_FOR, RECENT, plan_notices
 from bels.outgoing.reminders import plan_reminders
 from bels.outgoing.results import Senders
+from bels.partner_jobs import partner_jobs
+from bels.payments.webhooks.subscriptions import forget_deliveries
 from bels.reception.codes import forget_codes
 from bels.reception.dialogue.talking import TURNS_KEPT, forget_dialogues
 from bels.reception.evidence import forget_loose_photos
@@ -105,8 +107,9 @@ def _without_user(url: str) -> tuple[str, str]:
 
 @asynccontextmanager
 async def delivering(bels: Bels, door: Door, senders: Senders) -> AsyncIterator[Post]:
-    """Plan and send while this is open; a text that is at its gateway is finished before it is left.
+    """Plan and send while this is open, and do what is due for partners; what is at its gateway is finished before it is left.
 
+    :raises AppError: a partner's contract or secret cannot be used.
     :raises MasterKeyError: the master key is another one.
     """
     post = await post_of(bels, door, senders)
@@ -146,6 +149,8 @@ async def delivering(bels: Bels, door: Door, senders: Senders) -> AsyncIterator[
             await forget_updates(db, post.now())
             await forget_loose_photos(db, post.now())
             await forget_spent(db, moscow_date(post.now()))
+            while await forget_deliveries(db, post.now()):
+                pass
             while await forget_dialogues(db, post.now() - TURNS_KEPT):
                 pass
 
@@ -155,7 +160,7 @@ async def delivering(bels: Bels, door: Door, senders: Senders) -> AsyncIterator[
         PLAN: (EVERY_HOUR_OF_THE_DAY, plan),
         FORGET: (EVERY_NIGHT, forget),
     }
-    async with working(bels.pool, deliver, schedules):
+    async with partner_jobs(bels, door) as own, working(bels.pool, deliver, {**schedules, **own}):
         try:
             yield post
         finally:

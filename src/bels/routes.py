@@ -30,6 +30,7 @@ from bels.api.engine.context import request_id_of
 from bels.api.engine.http import GraphQL
 from bels.api.engine.trusted import check_manifest, read_manifest
 from bels.api.schema import SCHEMA, sdl
+from bels.api.webhooks import schema_routes
 from bels.app import AppError, Bels
 from bels.domain.rulebook import Requisites
 from bels.domain.terms import Channel
@@ -38,6 +39,7 @@ from bels.observing.batches import within
 from bels.observing.health import Readiness, health_routes
 from bels.observing.metrics import Metrics, metrics_route, root_fields
 from bels.observing.middleware import observed
+from bels.partnering import partnering_of
 from bels.printing.person import Person
 from bels.projections import bills
 from bels.projections.bills import Bill
@@ -68,10 +70,20 @@ def asgi(bels: Bels, door: Door, readiness: Readiness) -> ASGIApp:
     door.throttle.observe = lambda what: metrics.login_failed(TRIES.get(what, what))
     office = _office(settings.channels.office)
     gateways = gateways_of(bels, door, office)
+    partnering = partnering_of(bels, door)
     metrics.watch_calls(gateways.calls)
     tokens = {Channel.TELEGRAM: settings.channels.telegram_token_file, Channel.MAX: settings.channels.max_token_file}
     queues = Queues(bels.pool, metrics.registry, bels.intake.clock, [bot for bot, token in tokens.items() if token])
-    supplier = Supplier(bels.pool, bels.intake, changes, door, documents_only=trusted is not None, office=office)
+    supplier = Supplier(
+        bels.pool,
+        bels.intake,
+        changes,
+        door,
+        documents_only=trusted is not None,
+        office=office,
+        partners=partnering.till.partners,
+        hooks_on_loopback=settings.partners.hooks_on_loopback,
+    )
 
     async def context(connection: HTTPConnection) -> Context:
         scope = connection.scope
@@ -112,6 +124,7 @@ def asgi(bels: Bels, door: Door, readiness: Readiness) -> ASGIApp:
             door.running(),
             metrics.running(),
             gateways.running(),
+            partnering.running(),
         ):
             ending = asyncio.create_task(end_streams())
             yield
@@ -136,6 +149,8 @@ def asgi(bels: Bels, door: Door, readiness: Readiness) -> ASGIApp:
             *oauth,
             *bill_routes(_Bills(bels.pool, door, bels), RIGHTS),
             *gateways.routes,
+            *partnering.routes,
+            *schema_routes(),
         ],
         lifespan=lifespan,
     )

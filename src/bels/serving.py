@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from types import FrameType
 
 import uvicorn
+from starlette.types import ASGIApp
 
+from bels.access.door import Door
 from bels.app import Bels, door_of
 from bels.observing.draining import DrainingServer
 from bels.observing.heads import LimitedHeads
@@ -63,14 +65,22 @@ def bound(host: str, port: int, *, local: bool, has_master_key: bool) -> socket.
     return taken
 
 
-async def serve(bels: Bels, listening: socket.socket, say: Callable[[str], None], *, local: bool = False) -> None:
-    """Serve until SIGINT or SIGTERM; ``say`` is told the URL when bels listens."""
+async def serve(
+    bels: Bels,
+    listening: socket.socket,
+    say: Callable[[str], None],
+    *,
+    local: bool = False,
+    around: Callable[[ASGIApp, Door], ASGIApp] | None = None,
+) -> None:
+    """Serve until SIGINT or SIGTERM; ``say`` is told the URL when bels listens. ``around`` stands around all that is served."""
     from bels.routes import asgi
 
     door = await door_of(bels, local=local)
     readiness = Readiness(bels.pool)
+    served = asgi(bels, door, readiness)
     config = uvicorn.Config(
-        asgi(bels, door, readiness),
+        around(served, door) if around is not None else served,
         loop="uvloop",
         http=LimitedHeads,
         ws="websockets-sansio",

@@ -92,12 +92,14 @@ class PartnerSettings:
 
     ``partners`` is the table of their contracts. ``sftp`` is where our SFTP server listens for their files, under the host
     key in ``sftp_host_key``; ``exchange`` is the folder with a folder for each of them, where their files lie.
+    ``hooks_on_loopback`` lets webhooks go to this machine, which a sandbox asks for and nothing else.
     """
 
     partners: Path | None = None
     sftp: Address | None = None
     sftp_host_key: Path | None = None
     exchange: Path | None = None
+    hooks_on_loopback: bool = False
 
     @classmethod
     def of(cls, given: Mapping[str, str]) -> Self:

@@ -75,7 +75,7 @@ async def test_deliver_sends_what_waits_until_it_is_asked_to_stop(
         told, errors = await asyncio.to_thread(command.communicate, timeout=WAIT_S)
     finally:
         command.kill()
-    assert (command.returncode, told) == (0, "bels delivers by sms\n"), errors
+    assert (command.returncode, told) == (0, "bels delivers by sms, webhooks\n"), errors
     assert speaking.gateways.sms[0].dlr_url.startswith("http://127.0.0.1:8123/channels/sms/delivery?key=a&sign=")
     assert await speaking.texts("state") == [("SENT",)]
 
@@ -110,7 +110,7 @@ async def test_deliver_without_a_gateway_and_remind_say_what_they_do(
     )
 
     assert [command.returncode for command in commands] == [1, 0], errors
-    assert "no gateway is named" in refused
+    assert "nobody is named" in refused
     assert "Notices planned: 0" in planned
 
 

@@ -56,6 +56,7 @@ async def test_what_is_put_while_a_worker_runs_is_sent_at_once(speaking: Speakin
             "forget",
             "plan_notices",
             "plan_reminders",
+            "reconcile",
         ]
     assert await speaking.texts("state") == [("SENT",), ("SENT",)]
     # The worker leaves in good order: no job stays behind, and what it noted is forgotten in time.

@@ -13,7 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bels.domain.rulebook import Requisites
-from bels.printing.payment_qr import NotAPaymentQr, UnfitForQr, payment_qr, read_payment_qr
+from bels.printing.payment_qr import (
+    LENGTH_MAX,
+    REQUIRED,
+    Encoding,
+    NotAPaymentQr,
+    UnfitForQr,
+    decode_payment_qr,
+    encode_payment_qr,
+    payment_qr,
+    read_bill,
+    read_payment_qr,
+    write_payment_qr,
+)
 
 SUPPLIER = Requisites(
     name="ЗАО «БЭЛС»",
@@ -126,3 +138,105 @@ def test_whatever_is_written_reads_the_same(name: str, amount: Decimal) -> None:
     fields = read_payment_qr(write(str(amount), payee=replace(SUPPLIER, name=name)))
     assert fields["Name"] == " ".join(name.split())
     assert Decimal(fields["Sum"]) == amount * 100
+
+
+def test_every_key_of_the_standard_is_written_and_read(vector: dict[str, Any]) -> None:
+    digits = {"PayerINN": "500100732259", "KPP": "500101001", "OKTMO": "46704000", "AddAmount": "500"}
+    others = {key: digits.get(key, "1") for key in LENGTH_MAX if key not in vector["given"]["fields"]}
+    fields = {**vector["given"]["fields"], **others}
+    assert set(fields) == set(LENGTH_MAX)
+    assert read_payment_qr(write_payment_qr({**fields, "TechCode": "15"})) == {**fields, "TechCode": "15"}
+
+
+@pytest.mark.parametrize(
+    ("encoding", "codec"), [(Encoding.CP1251, "cp1251"), (Encoding.UTF_8, "utf-8"), (Encoding.KOI8_R, "koi8-r")]
+)
+def test_bytes_say_themselves_how_they_are_encoded(encoding: Encoding, codec: str, vector: dict[str, Any]) -> None:
+    fields = {**vector["given"]["fields"], "Name": "ЗАО БЭЛС"}
+    text = write_payment_qr(fields, encoding)
+    raw = encode_payment_qr(text)
+    assert raw == text.encode(codec)
+    assert raw[6:7].decode() == encoding.value
+    assert read_payment_qr(decode_payment_qr(raw)) == fields
+
+
+def test_a_letter_that_the_encoding_has_not_is_named(vector: dict[str, Any]) -> None:
+    fields = vector["given"]["fields"]
+    write_payment_qr(fields, Encoding.CP1251)
+    with pytest.raises(UnfitForQr, match="koi8-r") as unfit:
+        write_payment_qr(fields, Encoding.KOI8_R)
+    assert unfit.value.field == "Name"
+    with pytest.raises(NotAPaymentQr, match="koi8-r"):
+        encode_payment_qr(write_payment_qr(fields).replace("ST00012", "ST00013"))
+
+
+def test_bytes_in_another_encoding_than_their_head_says_are_refused() -> None:
+    raw = write().encode("cp1251")
+    with pytest.raises(NotAPaymentQr, match="utf-8"):
+        decode_payment_qr(raw)
+    with pytest.raises(NotAPaymentQr):
+        decode_payment_qr(b"ST0001")
+    with pytest.raises(NotAPaymentQr):
+        decode_payment_qr(b"ST00012|" + b"x" * 3_000)
+
+
+def test_the_five_come_first_however_they_are_given(vector: dict[str, Any]) -> None:
+    fields = dict(reversed(vector["given"]["fields"].items()))
+    read = read_payment_qr(write_payment_qr(fields))
+    assert tuple(read)[:5] == REQUIRED
+    assert read == vector["given"]["fields"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("BIC", None),
+        ("Sum", "1245.05"),
+        ("TechCode", "16"),
+        ("PaymPeriod", "202405"),
+        ("CBC", "1" * 21),
+        ("DrawerStatus", "101"),
+        ("Nonsense", "1"),
+    ],
+)
+def test_a_field_that_does_not_fit_is_named(field: str, value: str | None, vector: dict[str, Any]) -> None:
+    given = {**vector["given"]["fields"], field: value}
+    with pytest.raises(UnfitForQr) as unfit:
+        write_payment_qr({name: text for name, text in given.items() if text is not None})
+    assert unfit.value.field == field
+
+
+@pytest.mark.parametrize("written", ["052024", "202405", "05.2024", "2024.05", "2024-05"])
+def test_a_month_is_read_however_it_is_written(written: str, vector: dict[str, Any]) -> None:
+    text = vector["expected"]["text"].replace("PaymPeriod=052024", f"PaymPeriod={written}")
+    assert read_payment_qr(text)["PaymPeriod"] == "052024"
+    assert read_bill(text).period == "2024-05"
+
+
+def test_keys_in_any_case_empty_fields_and_separators_at_the_end_are_read(vector: dict[str, Any]) -> None:
+    lenient = vector["expected"]["text"].replace("PersAcc=", "persacc=").replace("Sum=", "SUM=") + "|KPP=|Own=1||\r\n"
+    assert read_payment_qr(lenient) == {**vector["given"]["fields"], "Own": "1"}
+
+
+def test_a_scanned_bill_says_what_it_pays_and_whom(vector: dict[str, Any]) -> None:
+    bill = read_bill(vector["expected"]["text"])
+    assert (bill.account, bill.period, bill.amount) == ("1000001", "2024-05", Decimal("1245.05"))
+    assert (bill.meter, bill.value) == ("011355137", "10385")
+    assert bill.pays(SUPPLIER)
+    assert not bill.pays(replace(SUPPLIER, account="40702810138250123018"))
+    assert not bill.pays(replace(SUPPLIER, inn="5001007322"))
+
+
+def test_what_a_scanned_bill_does_not_say_or_cannot_mean_is_nothing() -> None:
+    head = "ST00012|Name=A|PersonalAcc=1|BankName=B|BIC=1|CorrespAcc=0"
+    for text in (head, f"{head}|Sum=12.5|PaymPeriod=май 2024", f"{head}|Sum={'1' * 19}|PaymPeriod=132024"):
+        bill = read_bill(text)
+        assert (bill.account, bill.period, bill.amount) == (None, None, None)
+
+
+@given(st.text(max_size=60) | st.text(max_size=60).map(lambda text: f"ST00012|{text}"))
+def test_no_text_is_more_than_refused(text: str) -> None:
+    try:
+        read_bill(text)
+    except NotAPaymentQr:
+        return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from dataclasses import replace
 from decimal import Decimal
 from itertools import accumulate, groupby
 from typing import Any
@@ -66,7 +67,8 @@ async def _feed_and_pay(intake: Intake, vector: dict[str, Any], number: str) -> 
     at, on = today(), today().date()
     paid = ReceivePayment(Decimal("700.00"), on, at, f"чек {number}")
     for n, to in enumerate((number, number, f"{int(number) + 5_000_000}")):
-        outcomes.append(await intake.submit(message(to, paid, f"{number} payment {n}")))
+        brought = replace(message(to, paid, f"{number} payment {n}"), actor="partner:c-bank")
+        outcomes.append(await intake.submit(brought))
     booked = [o for o in outcomes[-3:-1] if o.account == number and o.version is not None]
     if booked and booked[0].version is not None:
         reversal = ReversePayment(EntryNumber(booked[0].version), at, "отказ банка")

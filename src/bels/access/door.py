@@ -36,6 +36,7 @@ NAMED_KEYS = (
     "unsubscribe",
     "link codes",
     "tokens",
+    "registers",
 )
 """All named keys that serving asks for; the first use of one takes a connection of its own."""
 

@@ -77,6 +77,7 @@ class Supplier:
     budgets: Budgets = field(default_factory=Budgets)
     office: Office = field(default_factory=shipped_office)
     partners: Partners = field(default_factory=Partners)
+    hooks_on_loopback: bool = False
 
     @property
     def till(self) -> Till:

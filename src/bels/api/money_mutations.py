@@ -9,9 +9,10 @@ from typing import Any
 import strawberry
 
 from bels.api import money_inputs as inputs
+from bels.api.agents import agent_of
 from bels.api.context import Info
 from bels.api.engine.scalars import BadUserInputError, clean_text
-from bels.api.messages import TryLaterError, key_of, message_of, name_of, note_of, raw_of, submit
+from bels.api.messages import TryLaterError, key_of, message_of, name_of, note_of, or_later, raw_of, submit
 from bels.api.money_outcomes import (
     MakeRefundResult,
     MovePaymentResult,
@@ -34,6 +35,9 @@ from bels.domain.terms import AccountNumber, EntryNumber, Reason, Role
 from bels.journal.journal import RULEBOOK, find_messages
 from bels.messages import Message, Outcome, TryLater, digest, outcomes_of
 from bels.payments import find as payments
+from bels.payments import refunds
+from bels.payments.quote import agreed
+from bels.payments.till import PayOrder, pay
 from bels.projections.ledger import PaymentRow
 from bels.publishing import publication
 from bels.rulebooks.reading import RulebookFileError, read_rulebook
@@ -61,7 +65,7 @@ def _judged(outcome: Outcome, expected: type[Any], paths: Paths) -> Outcome | Co
     if isinstance(event, events.CommandRefused):
         number = number_of(outcome.account) or ""
         return refused_command(
-            event.reason, number, outcome.receipt, outcome.repeated, event.detail, paths.get(event.reason)
+            event.reason, number, outcome.receipt or None, outcome.repeated, event.detail, paths.get(event.reason)
         )
     if not isinstance(event, expected):
         raise TypeError(type(event).__name__)
@@ -94,14 +98,24 @@ class MoneyMutation:
     )
     async def receive_payment(self, info: Info, input: inputs.ReceivePaymentInput) -> ReceivePaymentResult:
         """Receive a payment."""
-        key = key_of(input.payment_id, "paymentId")
-        at = info.context.app.intake.clock()
-        command = commands.ReceivePayment(input.amount, input.paid_on, at, key, input.purpose)
-        # The same sum is the same content, however many zeros it is written with.
-        content = ("receivePayment", input.account, f"{input.amount.normalize():f}", input.paid_on, input.purpose)
-        message = _message(info, Role.AGENT, key, input.account, command, content)
-        paths = {Reason.BAD_DATES: ["input", "paidOn"], Reason.MESSAGE_ID_REUSED: ["input", "paymentId"]}
-        outcome = await _send(info, message, money_events.PaymentReceived, paths)
+        key, agent = key_of(input.payment_id, "paymentId"), agent_of(info)
+        order = PayOrder(
+            key,
+            input.account,
+            input.amount,
+            input.paid_on,
+            input.purpose,
+            quoted=agreed(agent.partner, input.amount, input.paid_on),
+        )
+        named = ["input", "paymentId"]
+        paths = {
+            Reason.BAD_DATES: ["input", "paidOn"],
+            Reason.MESSAGE_ID_REUSED: named,
+            Reason.BAD_MESSAGE_ID: named,
+        }
+        with or_later():
+            paid = await pay(info.context.app.till, agent, order, request_id=info.context.request_id)
+        outcome = _judged(paid.payment, money_events.PaymentReceived, paths)
         if not isinstance(outcome, Outcome):
             return outcome
         event: Any = outcome.events[0]
@@ -132,6 +146,11 @@ class MoneyMutation:
         if row is None:
             detail = (input.receipt or input.payment_id or "")[:40]
             return refused_command(Reason.UNKNOWN_PAYMENT, "", detail=detail, path=["input", field])
+        async with info.context.app.pool.acquire() as db:
+            claimed = await refunds.claimed(db, await payments.origin(db, row))
+        if claimed:
+            # A part of it went back already, or is about to: the whole would be too much.
+            return refused_command(Reason.PAYMENT_REVERSED, number_of(row.account) or "", path=["input", field])
         command = commands.ReversePayment(
             EntryNumber(row.entry), info.context.app.intake.clock(), note_of(input.ground, "ground")
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bels.access.clients import payers
-from bels.domain.money_events import PaymentMovedOut
+from bels.domain.money_events import PaymentMovedIn, PaymentMovedOut
 from bels.domain.terms import Channel, PaymentState
 from bels.journal.entry import Entry
 from bels.journal.journal import find_messages, find_receipt, read_page
@@ -39,6 +39,18 @@ async def by_id(db: Db, payment_id: str, named: Callable[[str], str]) -> list[Pa
     ]
     # Another message may have that name too: what it brought is no payment.
     return [row for row in found if row is not None]
+
+
+async def origin(db: Db, row: PaymentRow) -> PaymentRow:
+    """Follow a payment back to where it came first."""
+    for _ in range(MOVES_MAX):
+        entries = await read_page(db, row.account, row.entry - 1, None, 1, False) if row.source is not None else []
+        event = entries[0].event if entries and entries[0].version == row.entry else None
+        before = await ledger.payment_at(db, event.source, event.payment) if isinstance(event, PaymentMovedIn) else None
+        if before is None:
+            break
+        row = before
+    return row
 
 
 async def where_now(db: Db, row: PaymentRow) -> PaymentRow:

@@ -41,7 +41,7 @@ TITLE_LENGTH_MAX = 100
 COMMISSIONS_MAX = 100
 PERCENT_MAX = Decimal(100)
 
-SECTIONS = ("osmp", "eps", "registers", "exchange", "charges", "moneta")
+SECTIONS = ("osmp", "eps", "registers", "exchange", "charges", "moneta", "reconciliation", "webhooks")
 """The tables of protocols; another name is a slip of the pen."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}", re.ASCII)

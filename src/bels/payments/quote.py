@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from bels.domain.money import ZERO, to_kopecks
+from bels.domain.money import ZERO, is_amount, to_kopecks
 from bels.domain.terms import Money
 from bels.payments.partners import Commission, Partner
 
@@ -33,6 +33,13 @@ def quote(partner: Partner, amount: Money, on: date, method: str | None = None) 
         return Quote(amount, ZERO)
     commission = max(to_kopecks(amount * row.percent / _HUNDRED), row.minimum)
     return Quote(amount, min(commission, row.maximum) if row.maximum is not None else commission)
+
+
+def agreed(partner: Partner, amount: Decimal, on: date, method: str | None = None) -> Money | None:
+    """Tell the commission that the contract names for an amount; None where it names none, or nothing like it may be paid."""
+    if in_force(partner, on, method) is None or not is_amount(amount):
+        return None
+    return quote(partner, to_kopecks(amount), on, method).commission
 
 
 def in_force(partner: Partner, on: date, method: str | None = None) -> Commission | None:

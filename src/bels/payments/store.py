@@ -12,6 +12,7 @@ ROOMS = (
     "bels.payments.reconciling",
     "bels.payments.cards",
     "bels.payments.webhooks",
+    "bels.payments.exchange",
 )
 """Each has its own ``schema.sql``, in this order."""
 

@@ -8,22 +8,24 @@ the first answer and books nothing; where nothing could be stored (``TryLater``)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 
 import msgspec
 
 from bels.domain.commands import PaymentTerms, ReceivePayment, ReversePayment, SubmitReading
 from bels.domain.events import CommandRefused, Event
+from bels.domain.money import is_amount
 from bels.domain.money_events import PaymentReceived
-from bels.domain.periods import moscow_date
+from bels.domain.periods import MOSCOW, moscow_date
 from bels.domain.read_value import quoted_number
 from bels.domain.receive_payment import is_kept_unallocated, receive_payment
-from bels.domain.terms import Channel, EntryNumber, Money, Purpose, Reason, Register, Role
+from bels.domain.terms import Channel, EntryNumber, Money, PaymentState, Purpose, Reason, Register, Role
 from bels.intake import Intake
 from bels.journal.journal import find_messages
-from bels.messages import Message, Outcome, Status, again, digest, outcomes_of
+from bels.messages import Message, Outcome, Status, TryLater, again, digest, outcomes_of
+from bels.payments import refunds
 from bels.payments.find import where_now
 from bels.payments.partners import Partner, Partners
 from bels.projections import ledger
@@ -31,6 +33,11 @@ from bels.projections.ledger import PaymentRow
 from bels.reception.counter import Counter, ShownMeter, database, meter_of
 
 PAYMENT_ID_LENGTH_MAX = 100
+
+CLOCK_AHEAD_MAX = timedelta(minutes=5)
+"""By how much a partner's clock may be ahead of ours: at midnight its payments would else be of a day that is still to come."""
+
+ACCOUNT_SHOWN_MAX = 40
 
 _encode = msgspec.json.Encoder().encode
 
@@ -61,12 +68,14 @@ class Till:
 class Agent:
     """Who brings payments: a partner, under the actor's name of its credential.
 
-    ``prefixed`` is False for the developer at this machine alone, whose messages go by their own ids.
+    ``prefixed`` is False for the developer at this machine alone, whose messages go by their own ids. ``channel`` is another
+    one where an operator enters a payment.
     """
 
     partner: Partner
     actor: str
     prefixed: bool = True
+    channel: Channel = Channel.BANK
 
     def message_id(self, payment_id: str) -> str:
         """Name a message of it for ever."""
@@ -77,7 +86,10 @@ class Agent:
 class PayOrder:
     """A payment as a partner orders it: ``amount`` roubles for the account, ``commission`` on top, None where it says nothing.
 
-    ``paid_at`` is the moment of the payer's operation. ``values`` are the reading, by register name, None where none came.
+    ``paid_at`` is the moment of the payer's operation, or its Moscow day where no more is known. ``quoted`` is the commission by
+    the contract, None where there is none; ``method`` is how the payer pays. ``values`` are the reading, by register name, None
+    where none came; ``given`` is the same as it was written, (place, value), to be named by the meter of the account (see
+    ``named_values``), so that a repeat is one whatever meter hangs there by then.
     ``is_strict``: the same id with anything else in it is an error; else only another account or another sum is, as in protocols
     whose repeats may differ in other fields. ``keeps_unknown`` overrules the contract: money that has already come is kept.
     """
@@ -85,7 +97,7 @@ class PayOrder:
     payment_id: str
     account: str
     amount: Decimal
-    paid_at: datetime
+    paid_at: datetime | date
     purpose: Purpose = Purpose.ENERGY
     commission: Money | None = None
     quoted: Money | None = None
@@ -93,6 +105,15 @@ class PayOrder:
     meter: str | None = None
     is_strict: bool = True
     keeps_unknown: bool = False
+    method: str | None = None
+    given: Sequence[tuple[str, str]] | None = None
+
+    @property
+    def written(self) -> list[tuple[str, str]] | None:
+        """Give the values of the reading as they were written, in one order: in which they came says nothing. None: none came."""
+        if self.given is not None:
+            return sorted((place.strip(), text.strip()) for place, text in self.given if text.strip()) or None
+        return sorted(self.values.items()) if self.values is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,68 +158,94 @@ def is_payment_id(text: str) -> bool:
 async def pay(till: Till, agent: Agent, order: PayOrder, *, request_id: str = "") -> Paid:
     """Take a payment, and the reading with it, in one transaction; the same again gets the same answer.
 
-    :raises TryLater: nothing was stored, and the id is free for the same order.
+    :raises TryLater: nothing was stored that a repeat does not find, and the id is free for the same order.
     """
+    if agent.channel is Channel.BANK and agent.prefixed and not is_payment_id(order.payment_id):
+        return _nameless(till, order)
     messages = messages_of(till, agent, order, request_id)
-    before = await _before(till, messages)
+    before = await _before(till, agent, order)
     if before is not None:
         first, reading = before
-        content = digest(messages[0].raw)
-        if first[0] != content and (order.is_strict or not _is_same(order, first[1])):
-            return Paid(again(messages[0], first[0], first[1]), None)
-        if first[0] != content:
+        if first[0] != digest(messages[0].raw):
+            if order.is_strict or not _is_same(order, first[1]):
+                return Paid(again(messages[0], first[0], first[1]), None)
             return Paid(first[1], reading)
         if reading is None and _is_refused(first[1]):
             return Paid(first[1], None)
     elif len(messages) > 1 and await _would_be_refused(till, messages[0]):
         messages = messages[:1]
     if len(messages) == 1:
-        return Paid(await till.intake.submit(messages[0]), None)
-    payment, reading = await till.intake.handle(messages)
-    return Paid(payment, reading if not _is_reused(payment) else None)
+        paid = Paid(await till.intake.submit(messages[0]), None)
+    else:
+        if order.values is None:
+            named = await named_values(till, messages[0].account, order.given or ())
+            messages = messages_of(till, agent, replace(order, values=named or {}), request_id)
+        payment, reading = await till.intake.handle(messages)
+        paid = Paid(payment, reading if not _is_reused(payment) else None)
+    if not order.is_strict and _is_reused(paid.payment):
+        # Two that may differ came at once: whoever was second hears what the first one did.
+        before = await _before(till, agent, order)
+        if before is not None and _is_same(order, before[0][1]):
+            return Paid(before[0][1], before[1])
+    return paid
 
 
 def messages_of(till: Till, agent: Agent, order: PayOrder, request_id: str = "") -> list[Message]:
-    """Make the messages of an order: the payment, and the reading where one came."""
+    """Make the messages of an order: the payment, and the reading where one came, its values named already."""
     now = till.now()
     kept = agent.partner
-    guarded = till.counter.door.raw_texts.guarded
+    raw_texts = till.counter.door.raw_texts
     terms = PaymentTerms(kept.minimum, kept.maximum, order.keeps_unknown or not kept.refuses_unknown, order.quoted)
     if order.keeps_unknown:
         # Money that has come is taken, whatever its size.
         terms = PaymentTerms()
+    at = order.paid_at if isinstance(order.paid_at, datetime) else None
     command = ReceivePayment(
         order.amount,
-        moscow_date(order.paid_at),
+        paid_on(order, now),
         now,
         order.payment_id,
         order.purpose,
-        paid_at=order.paid_at,
+        paid_at=at,
         commission=order.commission,
         terms=terms,
     )
-    # The same sum is the same content, however many zeros it is written with.
-    amount = f"{order.amount.normalize():f}" if order.amount.is_finite() else str(order.amount)
+    written = order.written
     content = [
         "pay",
-        order.account,
-        amount,
-        order.paid_at.isoformat(),
+        order.account.strip(),
+        _written(order.amount),
+        # One moment is one moment in every time zone.
+        at.astimezone(MOSCOW).isoformat() if at is not None else order.paid_at.isoformat(),
         order.purpose,
-        str(order.commission) if order.commission is not None else None,
-        dict(order.values) if order.values is not None else None,
-        order.meter,
+        _written(order.commission) if order.commission is not None else None,
+        written,
+        order.meter if written is not None else None,
+        order.method,
     ]
-    raw = guarded(_encode(content).decode())
-    account = quoted_number(order.account)
-    name = guarded(agent.message_id(order.payment_id))
-    payment = Message(Channel.BANK, name, agent.actor, account, command, raw, request_id)
-    if order.values is None:
+    texts = [text for _, text in written or ()]
+    raw = _raw(content)
+    # Whatever a payer wrote for a value, a name or a phone perhaps, is kept sealed.
+    raw = raw_texts.guarded(raw_texts.kept(raw, *texts) if texts else raw)
+    account = quoted_number(order.account.strip())
+    name = raw_texts.guarded(agent.message_id(order.payment_id))
+    payment = Message(agent.channel, name, agent.actor, account, command, raw, request_id)
+    if written is None:
         return [payment]
-    reading = SubmitReading(min(order.paid_at, now), order.values, Role.AGENT, meter=order.meter)
+    # Of a payment of which only the day is known, noon: no day of the calendar begins or ends there.
+    taken = at if at is not None else datetime.combine(order.paid_at, time(12), MOSCOW)
+    reading = SubmitReading(min(taken, now), order.values or {}, Role.AGENT, meter=order.meter)
     # No payment's id has a blank, so that no other message of the partner has this name by chance.
-    name = guarded(agent.message_id(f"{order.payment_id} reading"))
-    return [payment, Message(Channel.BANK, name, agent.actor, account, reading, raw, request_id)]
+    name = raw_texts.guarded(agent.message_id(f"{order.payment_id} reading"))
+    return [payment, Message(agent.channel, name, agent.actor, account, reading, raw, request_id)]
+
+
+def paid_on(order: PayOrder, now: datetime) -> date:
+    """Give the Moscow day from which a payment counts: that of the payer's operation, today where its clock is a little ahead."""
+    if not isinstance(order.paid_at, datetime):
+        return order.paid_at
+    is_ahead = now < order.paid_at <= now + CLOCK_AHEAD_MAX
+    return moscow_date(now if is_ahead else order.paid_at)
 
 
 async def find(till: Till, agent: Agent, payment_id: str) -> Found | None:
@@ -206,11 +253,11 @@ async def find(till: Till, agent: Agent, payment_id: str) -> Found | None:
 
     :raises TryLater: the database cannot be reached.
     """
-    outcomes = await _outcomes(till, _names(till, agent, payment_id))
+    outcomes = await _outcomes(till, _names(till, agent, payment_id), agent.channel)
     first = outcomes[0]
     if first is None:
         return None
-    paid = Paid(first[1], outcomes[1][1] if outcomes[1] is not None else None)
+    paid = Paid(first[1], outcomes[1][1] if outcomes[1] is not None and outcomes[1][0] == first[0] else None)
     if paid.received is None or paid.payment.version is None:
         return Found(paid, None, None)
     async with database(till.counter) as db:
@@ -228,14 +275,24 @@ async def cancel(
     :raises TryLater: nothing was stored.
     """
     found = await find(till, agent, payment_id)
-    if found is None or found.now is None:
+    if found is None or found.row is None or found.now is None:
         return None
-    command = ReversePayment(EntryNumber(found.now.entry), till.now(), ground, by_payer)
+    if found.now.state == PaymentState.MOVED:
+        raise TryLater("the payment is on its way to another account")
+    now = till.now()
+    async with database(till.counter) as db:
+        if await refunds.claimed(db, found.row):
+            # Part of it went back to the payer already: the whole of it cannot go again.
+            return _uncancellable(found.paid.payment, now)
+    if found.now.source is not None and by_payer:
+        # Where it was moved to nothing says when it came: its own entry does.
+        by_payer = moscow_date(found.row.recorded_at) != moscow_date(now)
+    command = ReversePayment(EntryNumber(found.now.entry), now, ground, by_payer)
     guarded = till.counter.door.raw_texts.guarded
     raw = guarded(_encode(["cancel", payment_id]).decode())
     name = guarded(agent.message_id(f"{payment_id} cancel"))
     return await till.intake.submit(
-        Message(Channel.BANK, name, agent.actor, found.now.account, command, raw, request_id)
+        Message(agent.channel, name, agent.actor, found.now.account, command, raw, request_id)
     )
 
 
@@ -256,8 +313,10 @@ async def named_values(till: Till, account: str, given: Sequence[tuple[str, str]
 def values_by_meter(written: Sequence[tuple[str, str]], meter: ShownMeter | None) -> dict[str, str]:
     """Name the values that are not empty by the registers of a meter; see ``named_values``."""
     values: dict[str, str] = {}
-    for place, text in written:
-        values[_register(place, meter)] = text
+    for i, (place, text) in enumerate(written):
+        name = _register(place, meter)
+        # One that is named twice is a value too many, not a silent last one.
+        values[name if name not in values else f"{name} #{i + 1}"] = text
     return values
 
 
@@ -278,17 +337,18 @@ def _names(till: Till, agent: Agent, payment_id: str) -> list[str]:
     return [guarded(agent.message_id(payment_id)), guarded(agent.message_id(f"{payment_id} reading"))]
 
 
-async def _before(till: Till, messages: Sequence[Message]) -> tuple[tuple[bytes, Outcome], Outcome | None] | None:
-    """Find what came before under these names: the payment with its content's digest, and the reading."""
-    outcomes = await _outcomes(till, [message.message_id for message in messages])
-    if outcomes[0] is None:
+async def _before(till: Till, agent: Agent, order: PayOrder) -> tuple[tuple[bytes, Outcome], Outcome | None] | None:
+    """Find what came before under this id: the payment with its content's digest, and the reading that came with it."""
+    payment, reading = await _outcomes(till, _names(till, agent, order.payment_id), agent.channel)
+    if payment is None:
         return None
-    return outcomes[0], outcomes[1][1] if len(outcomes) > 1 and outcomes[1] is not None else None
+    # Both have one content; a reading with another one came with an order that was not this payment.
+    return payment, reading[1] if reading is not None and reading[0] == payment[0] else None
 
 
-async def _outcomes(till: Till, names: Sequence[str]) -> list[tuple[bytes, Outcome] | None]:
+async def _outcomes(till: Till, names: Sequence[str], channel: Channel) -> list[tuple[bytes, Outcome] | None]:
     async with database(till.counter) as db:
-        recorded = await find_messages(db, [(Channel.BANK.value, name) for name in names])
+        recorded = await find_messages(db, [(channel.value, name) for name in names])
         outcomes = await outcomes_of(db, recorded)
     known = {r.message_id: (r.content, outcome) for r, outcome in zip(recorded, outcomes, strict=True)}
     return [known.get(name) for name in names]
@@ -305,9 +365,12 @@ async def _would_be_refused(till: Till, payment: Message) -> bool:
 
 def _is_same(order: PayOrder, first: Outcome) -> bool:
     event: Event | None = first.events[0] if first.events else None
-    if not isinstance(event, PaymentReceived):
-        return False
-    return event.amount == order.amount and (event.meant_for or first.account) == quoted_number(order.account)
+    if isinstance(event, PaymentReceived):
+        return event.amount == order.amount and (event.meant_for or first.account) == quoted_number(
+            order.account.strip()
+        )
+    # Nothing was booked: its answer stands, whatever is sent under its id.
+    return first.status is Status.PARKED or (isinstance(event, CommandRefused) and event.command == "ReceivePayment")
 
 
 def _is_refused(outcome: Outcome) -> bool:
@@ -317,3 +380,30 @@ def _is_refused(outcome: Outcome) -> bool:
 def _is_reused(outcome: Outcome) -> bool:
     event = outcome.events[0] if outcome.events else None
     return isinstance(event, CommandRefused) and event.reason is Reason.MESSAGE_ID_REUSED
+
+
+def _written(amount: Decimal) -> str:
+    """Write a sum: the same one is the same content, however many zeros it is written with."""
+    # What is no sum may have an exponent of a million: it is not written out.
+    return f"{amount.normalize():f}" if is_amount(amount) else str(amount)[:ACCOUNT_SHOWN_MAX]
+
+
+def _raw(content: Sequence[object]) -> str:
+    try:
+        return _encode(content).decode()
+    except UnicodeEncodeError:
+        # Half of a surrogate pair is no text, but no reason to lose money either.
+        return ascii(content)
+
+
+def _nameless(till: Till, order: PayOrder) -> Paid:
+    """Refuse an order whose id can name nothing; nothing is stored of it, and it has no receipt."""
+    now = till.now()
+    refused = CommandRefused("ReceivePayment", Reason.BAD_MESSAGE_ID, now)
+    account = quoted_number(order.account.strip())
+    return Paid(Outcome("", Status.REFUSED, account, (refused,), None, now), None)
+
+
+def _uncancellable(first: Outcome, now: datetime) -> Outcome:
+    refused = CommandRefused("ReversePayment", Reason.PAYMENT_REVERSED, now)
+    return Outcome(first.receipt, Status.REFUSED, first.account, (refused,), None, now)

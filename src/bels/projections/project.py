@@ -11,10 +11,10 @@ from bels.domain.rulebook import Rulebook
 from bels.journal.entry import Entry
 from bels.journal.journal import SCHEMA_LOCK, read
 from bels.journal.write import Db, Write, run
-from bels.projections import estimation, ledger, notices, overview, readings, usage
+from bels.projections import estimation, ledger, notices, overview, partner_events, readings, usage
 from bels.projections.change import Change
 
-VIEWS: tuple[ModuleType, ...] = (overview, estimation, readings, usage, ledger, notices)
+VIEWS: tuple[ModuleType, ...] = (overview, estimation, readings, usage, ledger, notices, partner_events)
 """Every view: NAME, TABLE, TABLES and project(). The overview comes first: its rows are the lock of a rebuild."""
 
 

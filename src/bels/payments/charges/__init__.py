@@ -1,0 +1,1 @@
+"""What households owe, as files for banks: layouts as data, every account once, in the bank's encoding."""

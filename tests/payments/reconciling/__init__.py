@@ -1,0 +1,1 @@
+"""Three books of one day compared."""
