@@ -24,6 +24,7 @@ from bels.exchanging import exchanging
 from bels.payments.cards.contract import cards_of
 from bels.payments.exchange.registers import register_taker
 from bels.payments.partners import PartnersError
+from bels.payments.reconciling.due import check_contracts
 from bels.payments.registers.layout import layouts_of
 from bels.payments.registers.taking import taking_registers
 from bels.payments.till import Till
@@ -61,6 +62,7 @@ def partnering_of(bels: Bels, door: Door) -> Partnering:
     try:
         for partner in till.partners.partners:
             layouts_of(partner)
+        check_contracts(till.partners.partners)
         cards = cards_of(till)
         routes = (
             *osmp_routes(till, folder=folder, request_id=_request_id),

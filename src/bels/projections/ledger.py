@@ -90,6 +90,7 @@ CREATE TABLE payment (
     PRIMARY KEY (account, entry)
 ) WITH (fillfactor = 80);
 CREATE INDEX payment_actor_idx ON payment (actor, paid_on);
+CREATE INDEX payment_source_idx ON payment (source, reference) WHERE source IS NOT NULL;
 """
 NAME = "ledger"
 TABLES = ("ledger", "balance", "payment")
