@@ -181,6 +181,27 @@ def payment_registers(ground: Ground) -> list[Figure]:
     return payment_loads.payment_registers(ground.url, ground.rounds)
 
 
+def payments(ground: Ground) -> list[Figure]:
+    """Payments one a request, without a reading and with one, beside readings alone, in turns."""
+    kinds = {
+        "submitReading": "alone",
+        "pay": "payWithReading, money alone",
+        "payWithReading": "the same, a reading too",
+    }
+    if not ground.has_bels:
+        return [Figure(name, "requests/s", None) for kind, name in kinds.items() if kind != "submitReading"]
+    runs: dict[str, list[Report]] = {kind: [] for kind in kinds}
+    for _ in range(ground.rounds):
+        for kind, reports in runs.items():
+            reports.append(_run_bels(ground, kind, CONNECTIONS))
+    figures = []
+    for kind, name in list(kinds.items())[1:]:
+        for unit, of in (("requests/s", "per_s"), ("p99 ms", "p99_ms")):
+            ours_is, other_is = (median(getattr(run, of) for run in runs[each]) for each in (kind, "submitReading"))
+            figures.append(Figure(name, unit, ours_is, "submitReading", other_is, note="for the record"))
+    return figures
+
+
 BENCHMARKS: dict[str, Callable[[Ground], list[Figure]]] = {
     "submitReading": submit_reading,
     "submitReadings": submit_readings,
@@ -192,6 +213,7 @@ BENCHMARKS: dict[str, Callable[[Ground], list[Figure]]] = {
     "attack": attack,
     "channels": channels,
     "payment_registers": payment_registers,
+    "payments": payments,
 }
 
 

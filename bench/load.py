@@ -24,7 +24,13 @@ from bench import traffic
 DRAIN_WAIT_S = 30.0
 CONNECT_WAIT_S = 10.0
 
-EXPECTED = {"submitReading": "ReadingAccepted", "submitReadings": "ReadingAccepted", "account": '"estimation"'}
+EXPECTED = {
+    "submitReading": "ReadingAccepted",
+    "submitReadings": "ReadingAccepted",
+    "account": '"estimation"',
+    "pay": "PaymentTaken",
+    "payWithReading": '"state":"ACCEPTED"',
+}
 """What an answer to each kind of traffic has."""
 
 Requests = Callable[[int, int], Iterator[traffic.Request]]
@@ -239,6 +245,8 @@ def main() -> None:
     requests: dict[str, Requests] = {
         "submitReading": partial(traffic.submit_reading, accounts=given.accounts, bearers=bearers),
         "submitReadings": partial(traffic.submit_readings, accounts=given.accounts, rows=given.rows),
+        "pay": partial(traffic.pay, accounts=given.accounts),
+        "payWithReading": partial(traffic.pay, accounts=given.accounts, has_reading=True),
         "account": partial(traffic.account, accounts=given.accounts, bearers=bearers),
     }
     report = load(

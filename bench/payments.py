@@ -25,6 +25,7 @@ import asyncpg
 from bels.access.callers import Kind
 from bels.access.clients import add_client
 from bels.app import Bels, door_of, opened
+from bels.collector import settled
 from bels.domain.periods import moscow_date
 from bels.domain.terms import Channel
 from bels.intake import utc_now
@@ -184,6 +185,8 @@ async def _taken(url: str, folder: Path) -> tuple[float, float, float]:
         client = (folder / "client").read_text()
         till = await _till(bels, client)
         partner = till.partners.of(client)
+        # As whoever takes registers does: the server and ``bels exchange``.
+        settled()
         await _check(till, (await receive_file(till, partner, "small.csv", folder / "small.csv", Way.FOLDER)).file)
         few = _peak_mb()
         began = time.perf_counter()

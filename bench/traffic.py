@@ -47,6 +47,15 @@ query Account($number: String!) {
   }
 }"""
 
+PAY_WITH_READING = """\
+mutation PayWithReading($input: PayWithReadingInput!) {
+  payWithReading(input: $input) {
+    __typename
+    ... on PaymentTaken { receipt replayed amount balance unallocated reading { state code text } }
+    ... on CommandRefused { code text }
+  }
+}"""
+
 Request = tuple[bytes, bytes]
 """The header lines that are this request's own, each with its end, and the body."""
 
@@ -127,6 +136,24 @@ def submit_readings(
             sent += 1
             parts.append(row % (account, connection, sent, values[account]))
         yield b"", before + b",".join(parts) + b"]}}}"
+
+
+def pay(connection: int, connections: int, accounts: int = ACCOUNTS, *, has_reading: bool = False) -> Iterator[Request]:
+    """Give the requests of one connection for ever: payments of a minute ago, each with a reading or without."""
+    chance, values = random.Random(connection), _share(connection, connections, accounts)
+    numbers = list(values)
+    paid_at = (datetime.now(UTC) - timedelta(minutes=1)).isoformat(timespec="seconds").encode()
+    before = b'{"query":%b,"operationName":"PayWithReading","variables":{"input":{"account":"' % _text(PAY_WITH_READING)
+    middle = b'","paidAt":"%b","paymentId":"p-%d-' % (paid_at, connection)
+    reading = b'"values":[{"register":"TOTAL","value":"%d"}]'
+    body = before + b"%d" + middle + b'%d","amount":"%d.45"' + (b"," + reading if has_reading else b"") + b"}}}"
+    sent = 0
+    while True:
+        account = chance.choice(numbers)
+        values[account] += chance.randint(1, STEP_KWH_MAX)
+        sent += 1
+        told = (account, sent, 100 + sent % 900)
+        yield b"", body % ((*told, values[account]) if has_reading else told)
 
 
 def _share(connection: int, connections: int, accounts: int) -> dict[int, int]:

@@ -33,6 +33,9 @@ _numbers = count(1)
 LONG = (
     "test_servers_behind_nginx.py",
     "test_fuzz.py",
+    "test_serving.py",
+    "test_certification.py",
+    "test_room.py",
     "test_chaos_payments.py",
     "test_chaos.py",
     "test_demo.py",

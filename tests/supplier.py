@@ -19,7 +19,18 @@ from tests.domain.vectors import command_of, opening, steps
 
 TODAY = datetime(2026, 3, 1, tzinfo=UTC)
 METER = MeterModel("011070118", 5, (Register.TOTAL,))
-TABLES = ("overview", "estimation", "reading", "usage", "recalculation", "ledger", "balance", "payment", "notice", "partner_event")
+TABLES = (
+    "overview",
+    "estimation",
+    "reading",
+    "usage",
+    "recalculation",
+    "ledger",
+    "balance",
+    "payment",
+    "notice",
+    "partner_event",
+)
 
 
 def today() -> datetime:

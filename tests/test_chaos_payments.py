@@ -104,7 +104,8 @@ class Bank:
         """Get a token."""
         form = {"grant_type": "client_credentials"}
         answer = await http.post(f"{self.urls[0]}/oauth/token", data=form, auth=(self.client, self.secret))
-        self.token = answer.json()["access_token"]
+        if answer.status_code == 200:
+            self.token = answer.json()["access_token"]
 
     async def run(self, operations: Sequence[Operation]) -> None:
         """Carry all operations out, some at once."""
@@ -196,9 +197,13 @@ class Bank:
             self.sent += 1
             url = self.chance.choice(self.urls) + call.path
             try:
-                answer = await http.request(call.method, url, content=call.body, headers=call.headers)
+                headers = self._signed(call)
+                answer = await http.request(call.method, url, content=call.body, headers=headers)
+                if answer.status_code == 401 and headers["authorization"] == f"Bearer {self.token}":
+                    # A token lives for ten minutes.
+                    await self.sign_in(http)
                 told = call.read(answer.content) if answer.status_code in (200, 429, 503) else None
-                assert answer.status_code in (200, 429, 503), answer.text
+                assert answer.status_code in (200, 401, 429, 503), answer.text
             except httpx.HTTPError:
                 told = None
             if told is not None:
@@ -206,19 +211,26 @@ class Bank:
             self.broken += 1
             await asyncio.sleep(WAIT_S)
 
+    def _signed(self, call: Call) -> dict[str, str]:
+        """Give the headers of a request, under the token that is valid now."""
+        is_token = call.headers["authorization"].startswith("Bearer ")
+        return {**call.headers, "authorization": f"Bearer {self.token}"} if is_token else call.headers
+
     async def _send_and_hang_up(self, call: Call) -> None:
         """Send a request and cut the connection before its answer."""
         self.sent += 1
         self.cut += 1
         at = urlsplit(self.chance.choice(self.urls))
-        headers = {**call.headers, "host": at.netloc, "content-length": str(len(call.body))}
+        headers = {**self._signed(call), "host": at.netloc, "content-length": str(len(call.body))}
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         try:
             _, writer = await asyncio.open_connection(at.hostname, at.port)
-            writer.write(f"{call.method} {call.path} HTTP/1.1\r\n{head}\r\n".encode() + call.body)
-            await writer.drain()
-            await asyncio.sleep(self.chance.choice((0, 0.002, 0.01)))
-            writer.close()
+            try:
+                writer.write(f"{call.method} {call.path} HTTP/1.1\r\n{head}\r\n".encode() + call.body)
+                await writer.drain()
+                await asyncio.sleep(self.chance.choice((0, 0.002, 0.01)))
+            finally:
+                writer.close()
             await writer.wait_closed()
         except OSError:
             self.broken += 1

@@ -40,6 +40,7 @@ COMMANDS = (
     "remind",
     "registers",
     "charges",
+    "gis",
     "exchange",
     "partners",
     "rebuild",

@@ -15,6 +15,14 @@ DOMAIN = sorted((HOUSE / "src/bels/domain").rglob("*.py"))
 LOCKS = [HOUSE / "requirements.lock", HOUSE / "requirements-dev.lock"]
 
 MODULE_LINES_MAX = 600
+NEWER_SQL = re.compile(
+    # Each came after PostgreSQL 15, the oldest that is promised: RETURNING old/new, MERGE .. RETURNING, aggregates, JSON, keys.
+    r"\bRETURNING\b[^\"]*?\b(?:old|new)\.\w|\bMERGE\s+INTO\b[^\"]*\bRETURNING\b|\b(?-i:IS\s+(?:NOT\s+)?JSON)\b"
+    r"|\b(?:WITHOUT\s+OVERLAPS|NOT\s+ENFORCED|AT\s+LOCAL|SYSTEM_USER|transaction_timeout)\b"
+    r"|(?<![.\w])(?:any_value|json_(?:table|value|query|exists|scalar|serialize|arrayagg|objectagg|array|object\s*\(\s*'[^,)]*:)"
+    r"|uuidv[47]|array_(?:sample|shuffle|sort|reverse)|random_normal|casefold|pg_input_\w+|to_(?:bin|oct)|date_(?:add|subtract))\s*\(",
+    re.IGNORECASE,
+)
 CLOCKS = {"now", "utcnow", "today", "fromtimestamp", "utcfromtimestamp", "monotonic", "perf_counter", "time_ns"}
 
 
@@ -76,6 +84,29 @@ def test_a_module_is_short_enough_to_be_read() -> None:
         if (lines := len(path.read_text(encoding="utf-8").splitlines())) > MODULE_LINES_MAX
     }
     assert long == {}
+
+
+@pytest.mark.parametrize(
+    ("sql", "is_newer"),
+    [
+        ("UPDATE a SET b = 1 RETURNING old.b AS before, new.b", True),
+        ("INSERT INTO a SELECT 1 ON CONFLICT (b) DO UPDATE SET c = 1 RETURNING number, new.c", True),
+        ("SELECT any_value(a) FROM b", True),
+        ("UPDATE a SET b = known.old_b FROM known RETURNING a.b, known.newer", False),
+        ("SELECT json_agg(a), json_build_object('a', 1) FROM b", False),
+    ],
+)
+def test_sql_of_a_newer_postgresql_is_known_when_it_is_seen(sql: str, is_newer: bool) -> None:
+    assert bool(NEWER_SQL.search(sql)) == is_newer
+
+
+def test_no_statement_asks_for_a_newer_postgresql_than_is_promised() -> None:
+    newer = {
+        f"{path.relative_to(HOUSE)}: {found.group()[:80]}"
+        for path in [*SOURCES, *sorted((HOUSE / "src").rglob("*.sql"))]
+        for found in NEWER_SQL.finditer(path.read_text(encoding="utf-8"))
+    }
+    assert newer == set()
 
 
 def test_the_promised_commands_can_be_made() -> None:

@@ -10,7 +10,7 @@ import secrets
 import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -111,6 +111,36 @@ async def test_another_content_under_the_same_id_is_refused_and_changes_nothing(
     assert act.status is Status.REFUSED
     assert await views(pool) == before
     assert await audit(pool) == 3
+
+
+async def test_a_message_that_comes_only_with_another_is_stored_with_it_alone(
+    pool: asyncpg.Pool, intake: Intake, database: str
+) -> None:
+    await intake.handle(open_household("1000000"))
+    first = reading("1000000", "pay 1", 185)
+    with_it = replace(reading("1000000", "pay 1 reading", 186), only_with="pay 1", raw=first.raw)
+    other = reading("1000000", "pay 1", 190)
+    with_the_other = replace(with_it, message_id="pay 1 other", raw=other.raw)
+    refused = reading("1000000", "pay 2", 12_345_678)
+    with_the_refused = replace(with_it, message_id="pay 2 reading", only_with="pay 2", raw=refused.raw)
+
+    told = await intake.handle([first, with_it, other, with_the_other, refused, with_the_refused])
+    async with another_process(database) as (elsewhere, _):
+        alone = await elsewhere.handle([with_it, with_the_other, with_the_refused])
+        with pytest.raises(TryLater):
+            await elsewhere.handle([replace(with_it, message_id="pay 3 reading", only_with="pay 3")])
+
+    assert [outcome.status for outcome in told[:2]] == [Status.ACCEPTED] * 2
+    assert [outcome.receipt for outcome in told[2:]] == [
+        told[0].receipt,
+        told[0].receipt,
+        told[4].receipt,
+        told[4].receipt,
+    ]
+    assert [outcome.receipt for outcome in alone] == [told[1].receipt, told[0].receipt, told[4].receipt]
+    async with pool.acquire() as db:
+        names = [(Channel.SMS.value, name) for name in ("pay 1 other", "pay 2 reading", "pay 3 reading")]
+        assert await find_messages(db, names) == []
 
 
 async def test_an_id_names_a_message_on_its_own_channel_only(pool: asyncpg.Pool, intake: Intake) -> None:
@@ -451,7 +481,7 @@ async def test_sixty_four_writers_in_two_processes_book_every_message_once(
 
     async def write(process: Intake, writer: int) -> list[Outcome]:
         number = named[writer % accounts]
-        return [await process.submit(reading(number, f"{writer} {n}", 100 + writer + n)) for n in range(5)]
+        return [await process.submit(reading(number, f"{writer} {n}", 100 + 5 * writer + n)) for n in range(5)]
 
     async with another_process(database) as (other, _):
         written = await asyncio.gather(*(write((intake, other)[n // 32], n) for n in range(64)))
@@ -719,6 +749,33 @@ async def test_a_sender_who_meets_a_full_queue_is_asked_to_try_later(
 
     assert not late.repeated
     await audit(pool, [*outcomes, late])
+
+
+async def test_what_is_handed_in_together_is_one_transaction_beside_that_of_others(
+    pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake_module, "BATCH_MAX", 3)
+    intake = Intake(pool, DEFAULT_RULEBOOK, lanes=1)
+    await intake.handle(open_household("1000000"))
+    alone = [asyncio.create_task(intake.submit(reading("1000000", f"sms {n}", 200 + n))) for n in range(2)]
+    pair = [reading("1000000", f"both {n}", 300 + n) for n in range(2)]
+    together = asyncio.create_task(intake.submit_together(pair))
+    await asyncio.sleep(0)
+    batches: list[int] = []
+    work = intake.work
+
+    async def counted(messages: Sequence[Message]) -> Sequence[Outcome | Exception]:
+        batches.append(len(messages))
+        return await work(messages)
+
+    intake.work = counted
+    async with intake.running():
+        outcomes = [*await asyncio.gather(*alone), *await together]
+
+    # Three would fit in a batch, but the pair stays together.
+    assert batches == [2, 2]
+    assert [o.account for o in outcomes] == ["1000000"] * 4
+    await audit(pool, outcomes)
 
 
 async def test_a_sender_who_leaves_takes_nobodys_outcome_along(pool: asyncpg.Pool, intake: Intake) -> None:

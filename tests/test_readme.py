@@ -18,7 +18,7 @@ from tests.servers import ROOT, free_port, start
 
 README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-MAKE = {"make test", "make run", "make check", "make bench", "make soak"}
+MAKE = {"make test", "make run", "make sandbox", "make check", "make bench", "make soak"}
 
 
 @pytest.fixture(scope="module")

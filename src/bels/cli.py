@@ -33,7 +33,7 @@ from bels.commands_of_channels import add_voice
 from bels.commands_of_keys import add_key
 from bels.commands_of_money import add_bill, add_rulebook, add_statement, publish_text
 from bels.commands_of_outgoing import add_deliver, add_remind
-from bels.commands_of_partners import add_charges, add_exchange, add_partners, add_registers
+from bels.commands_of_partners import add_charges, add_exchange, add_gis, add_partners, add_registers
 from bels.demo import load as demo
 from bels.domain.periods import over_at, period
 from bels.domain.terms import Period
@@ -170,6 +170,7 @@ def _parser() -> argparse.ArgumentParser:
     add_remind(command)
     add_registers(command)
     add_charges(command, _period)
+    add_gis(command, _period)
     add_exchange(command)
     add_partners(command)
     command("rebuild", "Tell all views again from the journal, while bels serves", _rebuild)

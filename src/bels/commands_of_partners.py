@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bels.app import Bels, door_of
+from bels.collector import settled
 from bels.command import DONE, PARTLY, CliError, ready, run, settings_given
 from bels.domain.periods import moscow_date, shift
 from bels.domain.terms import Period
@@ -35,6 +36,11 @@ does all but SFTP at a time.
 REGISTERS_HELP = """\
 A register is taken whole or not at all: where its totals do not match it waits in quarantine, a bad row waits alone. The same
 file again, under any name, changes nothing.
+"""
+
+GIS_HELP = """\
+Writes importMeteringDeviceValuesRequest documents of at most 1000 values; a program with the keys of ГОСТ signs and sends them.
+The table of devices says how ГИС ЖКХ names each meter; readings of others are counted and named, and the command ends with 1.
 """
 
 BY = "command"
@@ -79,6 +85,19 @@ def add_partners(command: Callable[..., Any]) -> None:
     check = what.add_parser("check", help="read a table of contracts", description="Read a table of contracts.")
     check.add_argument("file", type=Path, metavar="FILE")
     check.set_defaults(run=_check)
+
+
+def add_gis(command: Callable[..., Any], period: Callable[[str], Period]) -> None:
+    """Add ``bels gis``."""
+    gis = command("gis", "Write readings as documents for ГИС ЖКХ", None, GIS_HELP)
+    what = gis.add_subparsers(title="what to do", metavar="write", required=True)
+    write = what.add_parser("write", help="write the documents into a folder", description="Write the documents.")
+    write.add_argument("period", type=period, metavar="PERIOD", help="for which the readings count, YYYY-MM")
+    write.add_argument("folder", type=Path, metavar="DIR")
+    write.add_argument(
+        "--devices", type=Path, required=True, metavar="FILE", help="CSV: account,meter,root_guid[,display]"
+    )
+    write.set_defaults(run=_write_gis)
 
 
 def read_contracts(path: Path) -> Partners:
@@ -209,6 +228,26 @@ def _write(arguments: argparse.Namespace) -> int:
     return run(running())
 
 
+def _write_gis(arguments: argparse.Namespace) -> int:
+    from bels.channels.gis_readings import GisError, read_devices, write_readings
+
+    settings = settings_given()
+    if not arguments.folder.is_dir():
+        raise CliError(f"{arguments.folder} is no folder")
+
+    async def running() -> int:
+        async with ready(settings) as bels:
+            done = await write_readings(bels.pool, devices, arguments.period, arguments.folder)
+        print("\n".join(done.summary()))
+        return DONE if done.is_whole else PARTLY
+
+    try:
+        devices = read_devices(arguments.devices)
+        return run(running())
+    except (GisError, OSError) as error:
+        raise CliError(str(error)) from error
+
+
 def _exchange(arguments: argparse.Namespace) -> int:
     settings, partners = _partners_given()
     set_up_logging("json" if settings.log == "json" else "text", sys.stderr)
@@ -223,6 +262,7 @@ def _exchange(arguments: argparse.Namespace) -> int:
             if arguments.state:
                 return await _say_states(bels, partners)
             till = await _till(bels, partners)
+            settled()
             async with exchanging(bels, till, register_taker(till)) as server:
                 at = f", SFTP on port {server.get_port()}" if server is not None else ""
                 print(f"bels exchanges files in {settings.partners.exchange}{at}", flush=True)

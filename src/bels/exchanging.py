@@ -284,7 +284,7 @@ async def _report(work: Exchanging, guest: Guest, turn: Turn) -> None:
                 continue
             told = await report(db, work.till.counter.door.raw_texts, partner, day.day, Form.CSV)
             if told is not None:
-                await asyncio.to_thread(put_out, guest.room, report_name(partner, day.day, Form.CSV), told)
+                await asyncio.to_thread(put_out, guest.room, report_name(partner, day.day, Form.CSV), told.content)
             turn.reported[day.day] = day.reconciled_at
     turn.reported = {day: at for day, at in turn.reported.items() if day >= since}
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -31,7 +31,7 @@ from bels.domain.events import (
 from bels.domain.forecast_estimate import Submission, may_submit
 from bels.domain.money_events import RulebookPublished
 from bels.domain.periods import over_at
-from bels.domain.receive_payment import SUSPENSE_PREFIX, is_kept_unallocated, receive_payment
+from bels.domain.receive_payment import SUSPENSE_PREFIX, is_kept_unallocated, reason_unallocated, receive_payment
 from bels.domain.repeat_reading import repeated_reading
 from bels.domain.rulebook import Rulebook
 from bels.domain.terms import AccountNumber, Channel, EntryNumber, Purpose, Reason
@@ -94,6 +94,8 @@ class Preview:
     stopped: CommandRefused | None
 
 
+_Waiting = tuple[Sequence[Message], asyncio.Future[list[Outcome]]]
+
 Clock = Callable[[], datetime]
 
 
@@ -120,7 +122,8 @@ class Intake:
     """Take messages in: ``submit`` one and wait for its outcome, or ``handle`` a batch.
 
     Every process has its own; what they write meets in the journal, where (account, version) is unique. ``work`` handles one
-    batch, and whoever observes puts a wrapper of it in its place; ``waiting`` are the messages of each lane.
+    batch, and whoever observes puts a wrapper of it in its place; ``waiting`` is what each lane is to handle, message by message
+    or, where some are handed in together, a few of one account in one transaction.
     """
 
     def __init__(
@@ -137,7 +140,7 @@ class Intake:
         self.clock = clock
         self._remembered: OrderedDict[str, Account] = OrderedDict()
         self._remembered_max = remembered_max
-        self.waiting: tuple[deque[tuple[Message, asyncio.Future[Outcome]]], ...] = tuple(deque() for _ in range(lanes))
+        self.waiting: tuple[deque[_Waiting], ...] = tuple(deque() for _ in range(lanes))
         self._arrived = tuple(asyncio.Event() for _ in range(lanes))
         self._is_stopped = False
         self.work: Callable[[Sequence[Message]], Awaitable[Sequence[Outcome | Exception]]] = self._handle
@@ -165,15 +168,22 @@ class Intake:
 
         :raises TryLater: nothing was stored.
         """
+        return (await self.submit_together([message]))[0]
+
+    async def submit_together(self, messages: Sequence[Message]) -> list[Outcome]:
+        """Hand in a few messages of one account and wait for their outcomes: they are handled in one transaction, with others.
+
+        :raises TryLater: some were not stored; send them all again, what was stored gives its first outcome.
+        """
         if self._is_stopped:
             raise TryLater("bels is stopping")
         # An account always takes the same lane, so that its messages never meet each other.
-        lane = hash(message.account) % len(self.waiting)
+        lane = hash(messages[0].account) % len(self.waiting)
         waiting = self.waiting[lane]
         if len(waiting) >= WAITING_MAX:
             raise TryLater("too many messages wait")
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        waiting.append((message, future))
+        future: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+        waiting.append((messages, future))
         self._arrived[lane].set()
         return await future
 
@@ -181,26 +191,26 @@ class Intake:
         waiting, arrived = self.waiting[lane], self._arrived[lane]
         while True:
             await arrived.wait()
-            batch = [waiting.popleft() for _ in range(min(len(waiting), BATCH_MAX))]
+            batch: list[_Waiting] = []
+            size = 0
+            while waiting and size + len(waiting[0][0]) <= BATCH_MAX:
+                batch.append(waiting.popleft())
+                size += len(batch[-1][0])
             if not waiting:
                 arrived.clear()
             if not batch:
                 continue
             try:
-                outcomes = await self.work([message for message, _ in batch])
-                for (_, future), outcome in zip(batch, outcomes, strict=True):
-                    if not future.done():
-                        if isinstance(outcome, Exception):
-                            future.set_exception(outcome)
-                        else:
-                            future.set_result(outcome)
+                outcomes = iter(await self.work([message for messages, _ in batch for message in messages]))
+                for messages, future in batch:
+                    _answer(future, [next(outcomes) for _ in messages])
             except asyncio.CancelledError:
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(TryLater("bels is stopping"))
                 raise
             except Exception as error:
-                logger.exception("a batch of %d messages failed", len(batch))
+                logger.exception("a batch of %d messages failed", size)
                 cause = str(error) if isinstance(error, TryLater) else type(error).__name__
                 for _, future in batch:
                     if not future.done():
@@ -316,6 +326,8 @@ class Intake:
                     self._forget([message])
                     await asyncio.sleep(secrets.randbelow(1 + min(attempt, 10)) * 0.003)
             return TryLater("too many writers on one account")
+        except TryLater as error:
+            return error
         except UNAVAILABLE as error:
             self._remembered.clear()
             return TryLater(type(error).__name__)
@@ -344,12 +356,15 @@ class Intake:
         """Read, decide, write: once. Nothing is written when it fails."""
         async with self._pool.acquire() as db:
             names = [(m.channel.value, _name(m.message_id)) for m in messages]
+            # A message that stands with another one is looked up with it: the other may have come before.
+            lead = {(m.channel.value, _name(m.only_with)) for m in messages if m.only_with is not None}
+            wanted = [*names, *lead.difference(names)] if lead else names
             accounts = self._known({m.account for m in messages})
             # Most batches bring nothing that came before and meet nobody: one look tells.
             known = {_plain(n): a.version for n, a in accounts.items()}
             known[RULEBOOK] = min(known.get(RULEBOOK, self._rulebook_version), self._rulebook_version)
-            repeated, grown = await is_known(db, names, known)
-            repeats = await repeats_of(db, await find_messages(db, names)) if repeated else {}
+            repeated, grown = await is_known(db, wanted, known)
+            repeats = await repeats_of(db, await find_messages(db, wanted)) if repeated else {}
             if grown:
                 await self._heed_publications(db)
                 await _catch_up(db, accounts)
@@ -363,6 +378,8 @@ class Intake:
                     batch.outcomes[i] = again(message, *repeats[name])
                 elif name in named:
                     twice.append((i, message, name))
+                elif message.only_with is not None and (alone := _without(message, repeats, batch)) is not None:
+                    batch.outcomes[i] = alone
                 else:
                     named.add(name)
                     self._decide(batch, i, message, recorded_at)
@@ -500,6 +517,16 @@ class Intake:
             self._remembered.pop(message.account, None)
 
 
+def _answer(future: asyncio.Future[list[Outcome]], outcomes: Sequence[Outcome | Exception]) -> None:
+    if future.done():
+        return
+    failed = next((each for each in outcomes if isinstance(each, Exception)), None)
+    if failed is not None:
+        future.set_exception(failed)
+    else:
+        future.set_result([each for each in outcomes if isinstance(each, Outcome)])
+
+
 def _plain(text: str) -> str:
     # PostgreSQL's text knows neither NUL nor lone surrogates; what is stored shows them escaped.
     if "\x00" not in text and text.isascii():
@@ -520,6 +547,8 @@ def _to_suspense(batch: _Batch, message: Message) -> Message:
     command = message.command
     if not isinstance(command, ReceivePayment):
         return message
+    if reason_unallocated(batch.accounts[message.account], command.purpose) is None:
+        return message
     (answer,) = receive_payment(batch.accounts[message.account], command)
     if not isinstance(answer, CommandRefused) or not is_kept_unallocated(command, answer.reason):
         return message
@@ -528,6 +557,21 @@ def _to_suspense(batch: _Batch, message: Message) -> Message:
     meant_for, reason = _plain(message.account)[:ACCOUNT_LENGTH_MAX], answer.reason
     kept = replace(command, purpose=Purpose.ENERGY, meant_for=meant_for, unallocated=reason)
     return replace(message, account=stream, command=kept)
+
+
+def _without(
+    message: Message, repeats: Mapping[tuple[Channel, str], tuple[bytes, Outcome]], batch: _Batch
+) -> Outcome | None:
+    """Give the answer of the message without which this one may not be taken; None where it may.
+
+    :raises TryLater: that message did not come, or could not be stored.
+    """
+    name = (message.channel, _name(message.only_with or ""))
+    before = repeats.get(name) or batch.first.get(name)
+    if before is None:
+        raise TryLater("the message that it came with is not stored")
+    content, outcome = before
+    return outcome if outcome.status is Status.REFUSED or content != digest(message.raw) else None
 
 
 def _from_the_future(command: SubmitReading) -> ReadingRefused:

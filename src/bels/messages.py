@@ -12,7 +12,7 @@ from bels.domain.events import CommandRefused, Event, ReadingRefused
 from bels.domain.terms import AccountNumber, Channel, Reason, Word
 from bels.journal.codec import decode_events
 from bels.journal.entry import Behalf, Entry
-from bels.journal.journal import Recorded, read
+from bels.journal.journal import Recorded, read_between
 from bels.journal.write import Db
 
 
@@ -37,6 +37,8 @@ class Message:
     MESSAGE_ID_REUSED. ``command`` is a ``ReadingRefused`` where the channel could not read a command in it.
     ``request_id`` is the request that brought it, for whoever looks into the logs. ``behalf`` is for whom an operator acts,
     and by what right; it is a part of the content, so ``raw`` tells it, too.
+    ``only_with`` is the id of a message of the same channel that came before it, perhaps in the same batch. Where that one was
+    refused, or had another content than this one, nothing is stored of this one, and it gets that one's answer.
     """
 
     channel: Channel
@@ -47,6 +49,7 @@ class Message:
     raw: str
     request_id: str = ""
     behalf: Behalf | None = None
+    only_with: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +82,13 @@ async def repeats_of(db: Db, before: Sequence[Recorded]) -> dict[tuple[Channel, 
 
 async def outcomes_of(db: Db, recorded: Sequence[Recorded]) -> list[Outcome]:
     """Give the first outcomes of messages again, from the journal."""
-    wanted: dict[str, int] = {}
-    for r in recorded:
-        if r.first_version is not None:
-            wanted[r.account] = min(wanted.get(r.account, r.first_version - 1), r.first_version - 1)
-    entries = {(e.account, e.version): e for e in await read(db, wanted)} if wanted else {}
+    # A repeat may come years later: of what its account did since, nothing is read.
+    spans = [
+        (r.account, r.first_version, max(r.first_version, r.last_version or 0))
+        for r in recorded
+        if r.first_version is not None
+    ]
+    entries = {(e.account, e.version): e for e in await read_between(db, spans)} if spans else {}
     outcomes = []
     for r in recorded:
         if r.first_version is not None and r.last_version == r.first_version - 1:

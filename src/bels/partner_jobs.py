@@ -15,6 +15,7 @@ from bels.payments.cards.contract import api_of, cards_of
 from bels.payments.cards.jobs import close_day, turn
 from bels.payments.partners import PartnersError
 from bels.payments.reconciling.due import check_contracts, reconcile_due
+from bels.payments.registers.keeping import forget_bytes
 from bels.payments.till import Till
 from bels.payments.webhooks.deliver import delivering_webhooks, opened_hooks
 from bels.payments.webhooks.guard import Policy
@@ -23,7 +24,8 @@ EVERY_FIVE_MINUTES = "*/5 * * * *"
 AFTER_MIDNIGHT = "15 3 * * *"
 """06:15 in Moscow, in UTC: the registers and lists of yesterday are there."""
 
-RECONCILE, CARDS, CARDS_OF_THE_DAY = "reconcile", "cards", "cards_of_the_day"
+RECONCILE, FORGET_REGISTERS = "reconcile", "forget_registers"
+CARDS, CARDS_OF_THE_DAY = "cards", "cards_of_the_day"
 
 Schedules = Mapping[str, tuple[str, Work]]
 
@@ -50,6 +52,7 @@ async def partner_jobs(bels: Bels, door: Door) -> AsyncIterator[Schedules]:
         await stack.enter_async_context(delivering_webhooks(hooks))
         schedules: dict[str, tuple[str, Work]] = {
             RECONCILE: (AFTER_MIDNIGHT, partial(_reconcile, till)),
+            FORGET_REGISTERS: (AFTER_MIDNIGHT, partial(forget_bytes, till)),
         }
         if cards is not None:
             schedules[CARDS] = EVERY_FIVE_MINUTES, partial(turn, cards, api)

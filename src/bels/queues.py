@@ -1,4 +1,4 @@
-"""What waits in the channels, as the metrics tell it: texts on their way out, people who wait for people, talks, webhooks.
+"""What waits, as the metrics tell it: texts on their way out, people who wait for people, talks, webhooks, partners' work.
 
 It is looked at when the metrics are asked for, at most every fifteen seconds, and tells counts and ages alone.
 """
@@ -17,6 +17,7 @@ from bels.domain.terms import Channel
 from bels.journal.faults import UNAVAILABLE
 from bels.outgoing.hours import is_quiet, this_morning
 from bels.outgoing.outbox import TextState
+from bels.payments.waiting import Waits, waiting
 
 LOOK_EVERY_S = 15.0
 WAIT_S = 2.0
@@ -71,6 +72,15 @@ class Queues:
             "bels_webhook_registered",
             "Whether the webhook of a bot was set since this process began: 1 or 0.",
             ["channel"],
+            registry=registry,
+        )
+        self._partners = Gauge(
+            "bels_partners_waiting", "What waits in the work with banks and payment apps.", ["what"], registry=registry
+        )
+        self._partners_oldest = Gauge(
+            "bels_partners_oldest_seconds",
+            "How long that of it waits which waits longest.",
+            ["what"],
             registry=registry,
         )
 
@@ -132,6 +142,10 @@ class Queues:
         names = {row["channel"] for row in await db.fetch("SELECT channel FROM bot WHERE told_at >= $1", self._began)}
         for bot in self._bots:
             self._webhooks.labels(bot.value).set(bot.value in names)
+        found = await waiting(db, now)
+        for what in Waits:
+            self._partners.labels(what.value).set(found[what].count)
+            self._partners_oldest.labels(what.value).set(_age(found[what].since, now))
 
 
 _SPOKEN_TO = (Channel.SMS, Channel.EMAIL, Channel.TELEGRAM, Channel.MAX)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import ipaddress
 import signal
 import socket
@@ -16,12 +15,12 @@ from starlette.types import ASGIApp
 
 from bels.access.door import Door
 from bels.app import Bels, door_of
+from bels.collector import settled
 from bels.observing.draining import DrainingServer
 from bels.observing.heads import LimitedHeads
 from bels.observing.health import Readiness
 
 STOP_WAIT_S = 5
-GC_AFTER = 100_000
 BACKLOG = 2048
 SWITCH_S = 0.0005
 SOCKET_MESSAGE_MAX = 65_536
@@ -94,9 +93,7 @@ async def serve(
         timeout_graceful_shutdown=STOP_WAIT_S,
         lifespan="on",
     )
-    # What is loaded now stays: the collector need not look at it, nor at every remembered account after each few requests.
-    gc.freeze()
-    gc.set_threshold(GC_AFTER, 50, 1000)
+    settled()
     # While a thread reads a strange document, the event loop gets the interpreter back so soon.
     sys.setswitchinterval(SWITCH_S)
     host, port = listening.getsockname()[:2]

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import asyncpg
 from starlette.requests import Request
 
-from bels.access.access_log import record_read
+from bels.access.access_log import ACCOUNTS_MAX, record_read
 from bels.access.callers import STAFF, Caller
 from bels.access.door import Door
 from bels.api.context import caller_of
 from bels.api.engine.context import RefusedError, request_id_of
-from bels.web.bills import Refused
+from bels.web.refused import Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,10 @@ class Visitors:
         except RefusedError as refusal:
             raise Refused(refusal.status, refusal.code, refusal.message) from None
 
-    async def record(self, caller: Caller, request: Request, field: str, account: str) -> None:
+    async def record(self, caller: Caller, request: Request, field: str, *accounts: str) -> None:
         """Record what staff looked at."""
         if caller.kind in STAFF:
-            await record_read(self.pool, caller, request_id_of(request.scope), [field], [account])
+            # One record names so many accounts; a long report is as many records as it needs.
+            for first in range(0, max(len(accounts), 1), ACCOUNTS_MAX):
+                told = accounts[first : first + ACCOUNTS_MAX]
+                await record_read(self.pool, caller, request_id_of(request.scope), [field], told)

@@ -44,6 +44,8 @@ DIFFERENCES = """query($closed: Boolean!) { cardDifferences(closed: $closed) { e
   number kind order there here closedBy note } } } }"""
 CLOSE = """mutation($input: CloseCardDifferenceInput!) { closeCardDifference(input: $input) { __typename
   ... on CardDifferenceClosed { difference { number note } } ... on CardRefused { code path } } }"""
+REVERSE = """mutation($input: ReversePaymentInput!) { reversePayment(input: $input) { __typename
+  ... on PaymentReversed { accountNumber } ... on CommandRefused { code detail } } }"""
 
 PAYMENT = {"account": ACCOUNT, "amount": "200.00", "commission": "2.00", "idempotencyKey": "may-1"}
 
@@ -280,3 +282,19 @@ async def test_without_a_contract_cards_are_switched_off(asker: Asker) -> None:
     object.__setattr__(asker.supplier, "partners", Partners())
     assert (await asker.ask(LOCAL, QUOTE, amount="200.00"))["code"] == "CARDS_SWITCHED_OFF"
     assert (await asker.do(LOCAL, START, **PAYMENT))["code"] == "CARDS_SWITCHED_OFF"
+
+
+async def test_the_office_finds_a_payment_by_card_by_the_id_under_which_it_is_booked(asker: Asker) -> None:
+    begun = await asker.do(asker.consumer, START, **PAYMENT)
+    made = await asker.paying.peer.pay(begun["form"]["url"])
+    assert made is not None
+
+    reversed_ = await asker.do(
+        CASHIER,
+        REVERSE,
+        paymentId=made.id,
+        ground="ошибка",
+        idempotencyKey="back",
+    )
+
+    assert (reversed_["__typename"], reversed_["accountNumber"]) == ("PaymentReversed", ACCOUNT)

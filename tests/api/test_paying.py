@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from starlette.requests import HTTPConnection
 
@@ -17,9 +18,12 @@ from bels.access.callers import LOCAL, Caller, Kind, rights_of
 from bels.access.personal import Personal, put, subject_of
 from bels.api.changes import Changes
 from bels.api.context import Asking, Context, Supplier
+from bels.api.engine.http import GraphQL
+from bels.api.paying_outcomes import refused_payment
 from bels.api.schema import SCHEMA
 from bels.domain.commands import ClosePeriod
-from bels.domain.terms import Channel, Period
+from bels.domain.terms import Channel, Period, Reason
+from bels.payments.partners import Partners
 from tests.channels.house import opened_house
 from tests.channels.household import moscow
 from tests.payments.conftest import Banks, opened_banks
@@ -139,6 +143,25 @@ async def test_a_payer_sees_before_paying_whose_account_it_is_and_what_everythin
     assert reading["consumption"] == [{"register": "TOTAL", "kwh": 185}]
     assert Decimal(shown["balanceAfter"]) == Decimal(reading["balanceAfter"]) - Decimal("1245.05")
     assert Decimal(reading["bill"]) > 0
+
+
+async def test_a_partner_looks_at_so_many_accounts_a_day_and_pays_all_the_same(desk: Desk) -> None:
+    few = Partners(tuple(replace(each, looks_a_day=2) for each in desk.supplier.partners.partners))
+    supplier = replace(desk.supplier, partners=few)
+
+    async def context(connection: HTTPConnection) -> Context:
+        return Context(supplier, connection, asking=Asking(desk.caller("sber")), address="192.0.2.1")
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(GraphQL(SCHEMA, context)), base_url="http://b") as http:
+        two = await http.post("/", json={"query": f'{{ a: account(number: "{ONE}") {{ maskedName }} '
+                                                  f'b: payableAccount(number: "{THREE}") {{ maskedName }} }}'})  # fmt: skip
+        third = await http.post("/", json={"query": f'{{ payableAccount(number: "{ONE}") {{ maskedName balance }} }}'})
+        paid = await http.post("/", json={"query": PAY, "variables": {"input": ORDER}})
+
+    assert (two.status_code, list(two.json()["data"])) == (200, ["a", "b"])
+    assert (third.status_code, third.json()["errors"][0]["extensions"]["code"]) == (429, "RATE_LIMITED")
+    assert "data" not in third.json()
+    assert paid.json()["data"]["payWithReading"]["__typename"] == "PaymentTaken"
 
 
 async def test_what_is_due_and_what_is_overdue_are_told_apart_and_suggested(desk: Desk) -> None:
@@ -319,6 +342,24 @@ async def test_an_id_that_can_name_nothing_is_refused_at_once(desk: Desk, name: 
     assert "100" in told["hint"]
 
 
+@pytest.mark.parametrize("word", ["reading", "cancel", "refund 1", "corrected 1", "corrected 1 reversal", "rest"])
+async def test_no_message_of_a_partner_takes_a_name_that_comes_with_its_payments(desk: Desk, word: str) -> None:
+    submit = "mutation($input: SubmitReadingInput!) { submitReading(input: $input) { __typename } }"
+    rows = """mutation($input: SubmitReadingsInput!) { submitReadings(input: $input) { rows { outcome {
+      __typename ... on Refusal { code } } } } }"""
+    given = {"account": ONE, "idempotencyKey": f"7781 {word}", "values": [{"register": "TOTAL", "value": "1"}]}
+
+    told = await desk.try_(desk.caller("sber"), submit, input=given)
+    row = (await desk.ask(rows, input={"rows": [given]}))["rows"][0]["outcome"]
+
+    assert [error.extensions["code"] for error in told.errors] == ["BAD_USER_INPUT"]
+    assert (row["__typename"], row["code"]) == ("ReadingRefused", "BAD_MESSAGE_ID")
+    assert (await desk.pay())["reading"]["state"] == "ACCEPTED"
+    assert (await desk.ask(CANCEL, input={"paymentId": "7781", "reason": "ошибка кассира"}))["__typename"] == (
+        "PaymentCancelled"
+    )
+
+
 async def test_money_for_nobody_is_kept(desk: Desk) -> None:
     paid = await desk.pay(account="1999999")
     assert (paid["accountNumber"], paid["unallocated"], paid["reading"]["code"]) == (
@@ -326,6 +367,14 @@ async def test_money_for_nobody_is_kept(desk: Desk) -> None:
     )  # fmt: skip
     status = await desk.ask(STATUS, id="7781")
     assert (status["state"], status["accountNumber"]) == ("UNALLOCATED", "1999999")
+
+
+def test_a_payer_with_a_wrong_account_is_not_told_how_to_write_a_reading() -> None:
+    told = [
+        refused_payment(reason, "10000", None, replayed=False, detail=None, path=None)
+        for reason in (Reason.UNKNOWN_ACCOUNT, Reason.BAD_ACCOUNT)
+    ]
+    assert {each.hint for each in told} == {"Проверьте номер по квитанции: 7 цифр, например 1000000"}
 
 
 async def test_a_partner_without_readings_pays_without_them(desk: Desk) -> None:
@@ -353,6 +402,17 @@ async def test_a_partner_cancels_on_the_day_and_its_reading_stays(desk: Desk) ->
     assert (status["state"], status["mayCancel"], status["readingNow"]["state"]) == ("CANCELLED", False, "ACCEPTED")
     assert await desk.owed() == before
     assert (await desk.ask(CANCEL, by=desk.caller("app"), input=given))["code"] == "UNKNOWN_PAYMENT"
+
+
+@pytest.mark.parametrize("reason", ["карта 4111 1111 1111 1111", "звонил +7 926 111-22-33", "написал a@b.example"])
+async def test_what_is_kept_for_ever_holds_no_card_and_no_contact(desk: Desk, reason: str) -> None:
+    await desk.pay()
+    asks = [(CANCEL, {"paymentId": "7781", "reason": reason}),
+            (REQUEST, {"paymentId": "7781", "reason": reason, "idempotencyKey": "r"})]  # fmt: skip
+    for ask, given in asks:
+        told = await desk.try_(desk.caller("sber"), ask, input=given)
+        assert [error.extensions["code"] for error in told.errors] == ["BAD_USER_INPUT"]
+    assert (await desk.ask(STATUS, id="7781"))["state"] == "RECEIVED"
 
 
 async def test_after_the_day_a_cancellation_is_told_to_ask_for_a_refund(desk: Desk) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ from bels.domain.terms import Channel
 from bels.payments.registers import taking
 from bels.payments.registers.files import FileState, RegisterFile
 from bels.web import registers as web
-from bels.web.bills import Refused
+from bels.web.refused import Refused
 from bels.web.registers import register_routes
 from tests.payments.registers.desk import Desk, day, opened_desk
 
@@ -310,6 +311,7 @@ async def test_who_may_not_send_a_register_is_told_so(bank: Bank, monkeypatch: p
 
     answers = [(each.status_code, each.json()["code"]) for each in (forbidden, nowhere, empty_form, large, many)]
     assert nobody.status_code in (401, 403)
+    assert nowhere.json()["error"].startswith("there is no register night here: only ")
     assert answers == [
         (403, "FORBIDDEN"),
         (404, "NOT_FOUND"),
@@ -317,3 +319,30 @@ async def test_who_may_not_send_a_register_is_told_so(bank: Bank, monkeypatch: p
         (413, "TOO_LARGE"),
         (429, "RATE_LIMITED"),
     ]
+
+
+async def test_a_bank_that_sends_slowly_keeps_no_other_from_sending(bank: Bank) -> None:
+    path, slow, fast = "/partners/registers/day", await bank.token(), await bank.token(name="app")
+    begun, go_on = asyncio.Semaphore(0), asyncio.Event()
+
+    async def dripping(number: int) -> AsyncIterator[bytes]:
+        begun.release()
+        yield day(ROWS, number)[:10]
+        await go_on.wait()
+        yield day(ROWS, number)[10:]
+
+    sent = [
+        asyncio.create_task(bank.http.post(path, content=dripping(number), headers=slow))
+        for number in range(web.UPLOADS_OF_ONE_MAX)
+    ]
+    for _ in sent:
+        await begun.acquire()
+
+    one_more = await bank.http.post(path, content=day(ROWS), headers=slow)
+    other = await bank.http.post(path, content=day(ROWS), headers=fast)
+    go_on.set()
+
+    assert (one_more.status_code, one_more.json()["code"]) == (429, "RATE_LIMITED")
+    assert other.status_code == 200
+    assert [(await each).status_code for each in sent] == [200] * len(sent)
+    assert (await bank.http.post(path, content=day(ROWS), headers=slow)).status_code == 200

@@ -156,6 +156,33 @@ async def test_check_tells_who_pays_masked_and_what_is_due(bank: Bank) -> None:
     assert (nobody["FIO"], nobody["ADDRESS"], nobody["BALANCE"]) == ("", "", "0.00")
 
 
+async def test_a_bank_looks_at_so_many_accounts_a_day_by_every_way_and_is_paid_from_all_the_same(
+    database: str, tmp_path: Path
+) -> None:
+    async with (
+        opened_house(database, tmp_path, at=AT) as house,
+        bank_of(house, {"eps": {}, "osmp": {}, "looks_a_day": 3}) as bank,
+    ):
+        looks = {"path": OSMP_PATH, "command": "check", "txn_id": "0", "sum": "0.00"}
+        assert [(await bank.ask(ACTION="check", ACCOUNT=number))["CODE"] for number in ("1000001", "7777777")] == [
+            "0",
+            "3",
+        ]
+        assert [(await bank.ask(account=number, **looks))["result"] for number in ("1000001", "1000002")] == [
+            "0",
+            "243",
+        ]
+        over = await bank.ask(ACTION="check", ACCOUNT="1000001")
+        assert (over["CODE"], "FIO" in over) == ("1", False)
+
+        paid = {"ACCOUNT": "1000001", "AMOUNT": "200.00", "PAY_ID": "1", "PAY_DATE": "20.05.2024_15:30:15"}
+        assert (await bank.ask(ACTION="payment", **paid))["CODE"] == "0"
+        # Another bank has a day of its own, and so has the next day.
+        assert (await replace(bank, name="app").ask(ACTION="check", ACCOUNT="1000001"))["CODE"] == "0"
+        house.wait(days=1)
+        assert (await bank.ask(ACTION="check", ACCOUNT="1000001"))["CODE"] == "0"
+
+
 async def test_a_debt_has_the_sign_that_was_agreed(bank: Bank) -> None:
     house = bank.banks.house
     house.at = moscow("2024-06-02T12:00")

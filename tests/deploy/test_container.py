@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from bels.embedded import binary
+from bels.settings import Settings
 from tests.deploy.proxy import NGINX, rendered
 from tests.servers import ROOT
 
@@ -169,6 +170,25 @@ def test_the_channels_are_added_without_another_opening(services: dict[str, dict
     for what in ("image", "user", "read_only", "cap_drop", "security_opt", "depends_on", "logging"):
         assert deliver[what] == closing[what], what
     assert deliver["environment"]["BELS_DATABASE_URL"] == closing["environment"]["BELS_DATABASE_URL"]
+
+
+def test_partners_are_added_with_one_more_opening_that_of_their_files(services: dict[str, dict[str, Any]]) -> None:
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not here, so the compose file is not read")
+    added: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.partners.yaml").read_text("utf-8"))
+    assert set(added["services"]) == {"bels-1", "bels-2", "deliver", "exchange"}
+    for name, service in added["services"].items():
+        [folder] = [each.split(":") for each in service["volumes"] if each.startswith("./contracts:")]
+        assert folder[2] == "ro", name
+        given = Settings.from_environment(service["environment"]).partners
+        assert str(given.partners) == f"{folder[1]}/partners.toml", name
+    assert [name for name, service in added["services"].items() if "ports" in service] == ["exchange"]
+    exchange, closing = added["services"]["exchange"], services["closing"]
+    for what in ("image", "user", "read_only", "cap_drop", "security_opt", "depends_on", "logging"):
+        assert exchange[what] == closing[what], what
+    assert exchange["environment"]["BELS_DATABASE_URL"] == closing["environment"]["BELS_DATABASE_URL"]
+    given = Settings.from_environment(exchange["environment"]).partners
+    assert (given.exchange, given.sftp) == (Path("/var/lib/bels-exchange"), ("0.0.0.0", 2022))
+    assert any(each.endswith(f":{given.exchange}") for each in exchange["volumes"])
 
 
 def test_a_new_cluster_has_checksums_and_scram(services: dict[str, dict[str, Any]]) -> None:

@@ -13,7 +13,13 @@ from bels.settings import Settings
 from tests.servers import ROOT
 
 SYSTEMD = ROOT / "deploy" / "systemd"
-SERVICES = ("bels-deliver.service", "bels-exchange.service", "bels@.service", "bels-close.service", "bels-backup.service")
+SERVICES = (
+    "bels-deliver.service",
+    "bels-exchange.service",
+    "bels@.service",
+    "bels-close.service",
+    "bels-backup.service",
+)
 TIMERS = ("bels-close.timer", "bels-backup.timer")
 EXPOSURE_TENTHS_MAX = 15
 """systemd's own measure: below two is called OK, a service without any limit has ninety-six."""

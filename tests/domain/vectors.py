@@ -70,6 +70,11 @@ def vectors(kind: str) -> list[dict[str, Any]]:
     return [v for v in EXAMPLES["vectors"] if v["kind"] == kind]
 
 
+def vector(name: str) -> dict[str, Any]:
+    """Give the vector of a name, as in ``F08``."""
+    return next(v for v in EXAMPLES["vectors"] if v["id"] == name)
+
+
 def tariff_of(row: dict[str, Any]) -> Tariff:
     """Read a tariff row of the examples."""
     return Tariff(

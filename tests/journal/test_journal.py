@@ -14,7 +14,7 @@ from bels.domain.account import nobody, replay
 from bels.intake import Intake
 from bels.journal.codec import MAPPER
 from bels.journal.entry import Entry
-from bels.journal.journal import accounts, appended, find_parked, install, next_accounts, read, read_page
+from bels.journal.journal import accounts, appended, find_parked, install, next_accounts, read, read_between, read_page
 from bels.journal.write import run
 from bels.messages import Message
 from bels.projections import overview, usage
@@ -137,6 +137,16 @@ async def test_a_page_of_entries_runs_both_ways_between_two_versions(pool: async
             *entries[3:],
             *(await read(db, {"1000001": 0}))[1:],
         ]
+
+
+async def test_of_a_long_history_only_what_is_asked_for_is_read(pool: asyncpg.Pool, intake: Intake) -> None:
+    sent = [reading("1000000", f"sms {n}", 100 + n) for n in range(4)]
+    await intake.handle([*open_household("1000000"), *open_household("1000001"), *sent])
+    one, other = await read_all(pool, "1000000"), await read_all(pool, "1000001")
+
+    async with pool.acquire() as db:
+        assert await read_between(db, [("1000000", 2, 3), ("1000001", 1, 1)]) == [*one[1:3], other[0]]
+        assert await read_between(db, [("1000000", 3, 2), ("1000000", len(one) + 1, 99), ("1000002", 1, 9)]) == []
 
 
 async def test_all_accounts_are_listed_once_however_long_their_journals(pool: asyncpg.Pool, intake: Intake) -> None:

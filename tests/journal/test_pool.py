@@ -13,13 +13,16 @@ from bels.journal.write import as_it_is
 
 SESSION_STATE = re.compile(
     r"""add_listener|\.set_type_codec|pg_(?:try_)?advisory_(?:lock|unlock)|\bTEMP(?:ORARY)?\s+TABLE
-    |["']\s*(?:SET|LISTEN|DECLARE|PREPARE)\s""",
+    |["']\s*(?:SET(?!\s+LOCAL)|LISTEN|DECLARE|PREPARE)\s""",
     re.VERBOSE,
 )
 """What outlives a transaction on a connection."""
 
 LISTEN = {"journal/listening.py", "outgoing/jobs.py"}
 """The first has a connection of its own, the library of the second resets its own before it gives it back."""
+
+LOCK = {"exchanging.py", "sandbox/serving.py", "sandbox/store.py"}
+"""Their locks live as long as a connection of their own does."""
 
 
 async def test_a_connection_is_given_back_without_a_statement(database: str) -> None:
@@ -56,4 +59,9 @@ def test_nothing_leaves_its_mark_on_the_session_of_a_connection() -> None:
         for mark in SESSION_STATE.findall(path.read_text("utf-8"))
     }
 
-    assert marks == {(room, "add_listener") for room in LISTEN}
+    assert {(room, mark) for room, mark in marks if room not in LOCK} == {(room, "add_listener") for room in LISTEN}
+    assert {mark for room, mark in marks if room in LOCK} <= {
+        "pg_advisory_lock",
+        "pg_try_advisory_lock",
+        "pg_advisory_unlock",
+    }

@@ -54,6 +54,7 @@ async def test_what_is_put_while_a_worker_runs_is_sent_at_once(speaking: Speakin
         assert [row["entrypoint"] for row in schedules] == [
             "deliver_due",
             "forget",
+            "forget_registers",
             "plan_notices",
             "plan_reminders",
             "reconcile",

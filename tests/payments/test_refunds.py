@@ -248,6 +248,29 @@ async def test_what_went_back_in_part_is_not_cancelled_whole(paid: Paid) -> None
     assert await paid.balance() == owed + 50
 
 
+async def test_a_payment_that_is_cancelled_and_returned_in_part_at_once_goes_back_once(paid: Paid) -> None:
+    till, agent = paid.banks.till, paid.banks.agent()
+    # The account is overpaid anyway, so that only what is claimed keeps the part from going back beside the whole.
+    await pay(till, agent, replace(ORDER, payment_id="advance", amount=Decimal("5000.00")))
+    for i in range(12):
+        order = replace(ORDER, payment_id=f"p{i}")
+        row = (await pay(till, agent, order)).payment
+        async with paid.banks.bels.pool.acquire() as db:
+            came = await ledger.payment_at(db, row.account, row.version or 0)
+        assert came is not None
+        other = replace(paid, row=came)
+        before, request = await other.balance(), await other.ask("60.00", f"part-{i}")
+        assert isinstance(request, RefundRow)
+
+        taken, decided = await asyncio.gather(cancel(till, agent, order.payment_id, "ошибка"), other.decide(request))
+
+        assert taken is not None
+        is_cancelled = isinstance(taken.events[0], PaymentReversed)
+        assert is_cancelled == (decided.refusal is Reason.PAYMENT_REVERSED)
+        assert await other.balance() - before == (200 if is_cancelled else 60)
+    assert await paid.banks.bels.pool.fetchval("SELECT count(*) FROM taking_back") == 0
+
+
 async def test_a_cancelled_payment_is_not_asked_back_and_a_request_before_it_returns_nothing(paid: Paid) -> None:
     part = await paid.request("50.00")
     owed = await paid.balance()

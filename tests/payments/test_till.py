@@ -6,13 +6,16 @@ import asyncio
 from dataclasses import replace
 from datetime import UTC, date, timedelta
 from decimal import Decimal
+from random import Random
 
+import asyncpg
 import pytest
 from asyncpg import UndefinedTableError
 
 from bels.domain.commands import ReplaceMeter
 from bels.domain.events import CommandRefused, ReadingAccepted, ReadingHeld, ReadingRefused
 from bels.domain.terms import HoldReason, MeterModel, Money, Purpose, Reason, Register
+from bels.intake import Intake
 from bels.messages import Status, TryLater
 from bels.payments.quote import agreed, quote
 from bels.payments.till import Paid, PayOrder, cancel, find, is_payment_id, named_values, pay
@@ -102,6 +105,36 @@ async def test_lenient_repeats_at_once_may_differ_too(banks: Banks) -> None:
     assert all(p.received is not None for p in paid)
     assert len({p.payment.receipt for p in paid}) == 1
     assert await balance(banks) == before - 200
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_of_orders_that_differ_under_one_id_only_the_one_whose_money_is_taken_brings_its_reading(
+    banks: Banks, database: str, seed: int
+) -> None:
+    chance = Random(seed)
+    orders = [
+        replace(ORDER, amount=Decimal(n), values={"total": str(10300 + n)} if chance.random() < 0.6 else None)
+        for n in (0, 50, 60, 70, 80, 90)
+    ]
+    chance.shuffle(orders)
+    async with (
+        asyncpg.create_pool(database, min_size=2, max_size=4) as pool,
+        Intake(pool, banks.till.intake.rulebook, banks.till.intake.clock).running() as elsewhere,
+    ):
+        counter = replace(banks.till.counter, intake=elsewhere)
+        tills = (banks.till, replace(banks.till, counter=counter))
+        paid = await asyncio.gather(
+            *(pay(chance.choice(tills), banks.agent(), replace(order)) for order in orders for _ in range(2))
+        )
+
+    told = {(p.payment.receipt, p.payment.status) for p in paid if p.refusal is None or p.refusal.detail is None}
+    assert len(told) == 1
+    first = next(p for p in paid if p.refusal is None or p.refusal.detail is None)
+    assert all(p.reading is None for p in paid if p.refusal is not None)
+    won = next(order for order, p in zip([o for o in orders for _ in range(2)], paid, strict=True) if p is first)
+    stored = await banks.bels.pool.fetch("SELECT message_id, content FROM message WHERE message_id LIKE '%/1234567%'")
+    assert len(stored) == (2 if won.values is not None and first.received is not None else 1)
+    assert len({row["content"] for row in stored}) == 1
 
 
 async def test_ids_are_the_partners_own(banks: Banks) -> None:

@@ -19,6 +19,8 @@ async def listening(app: ASGIApp, *, lifespan: bool = False) -> AsyncIterator[st
         app,
         port=port,
         ws="none",
+        # As served: whom to believe about addresses is the door's.
+        proxy_headers=False,
         lifespan="on" if lifespan else "off",
         log_config=None,
         timeout_graceful_shutdown=2,

@@ -18,6 +18,8 @@ from zoneinfo import ZoneInfo
 
 import httpx
 
+from tests.peers.webhook_receiver import Receiver, running_receiver
+
 ATTEMPTS_MAX = 10
 TIMEOUT_S = 70.0
 
@@ -47,6 +49,10 @@ RESET = """mutation($input: ResetSandboxInput!) { resetSandbox(input: $input) { 
   ... on SandboxReset { replayed run accounts { number situation } } ... on SandboxRefused { code text } } }"""
 
 
+SUBSCRIBE = """mutation($input: SubscribeWebhookInput!) { subscribeWebhook(input: $input) { __typename
+  ... on WebhookSubscribed { webhook { id } secret } ... on Refusal { code text } } }"""
+
+
 class NoAnswerError(Exception):
     """The bank does not know what became of its request."""
 
@@ -62,18 +68,18 @@ class PartnerClient:
     name: str = "b"
     token: str = ""
     accounts: dict[str, str] = field(default_factory=dict)
-    brings_registers: bool = False
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
     paid_at: str = ""
     """The moment of the payer's operations, until the clock is moved: a repeat is the same to the second."""
 
-    async def certify(self) -> dict[str, Any]:
-        """Live through all cases, and give the checklist."""
+    async def certify(self, receiver: Receiver) -> dict[str, Any]:
+        """Live through all cases, and give the checklist; ``receiver`` is where webhooks come."""
         await self.look_around()
         await self.pay_with_readings()
         await self.repeat_what_failed()
         await self.pay_at_once()
         await self.bring_registers()
+        await self.hear(receiver)
         await self.take_back()
         await self.go_over_days()
         return await self.certification()
@@ -133,11 +139,10 @@ class PartnerClient:
         for name in names:
             await self.send("DEBT", "120.00", name)
         states = [await self.bring(names, total) for total in ("239.00", "240.00")]
-        assert states in (["QUARANTINED", "TAKEN"], [None, None]), states
-        self.brings_registers = states[0] is not None
+        assert states == ["QUARANTINED", "TAKEN"], states
 
-    async def bring(self, names: list[str], total: str) -> str | None:
-        """Bring a register of payments of 120 roubles; give its state, None where none are taken by upload."""
+    async def bring(self, names: list[str], total: str) -> str:
+        """Bring a register of payments of 120 roubles; give its state."""
         at = datetime.fromisoformat(self.paid_at).astimezone(ZoneInfo("Europe/Moscow"))
         rows = [f"{name};{self.accounts['DEBT']};120.00;0.00;{at:%Y-%m-%dT%H:%M:%S};;;" for name in names]
         head, tail = "id;account;amount;fee;paid_at;t1;t2;t3", f"ИТОГО;{len(rows)};{total};0.00;1;{at:%Y-%m-%d}"
@@ -146,10 +151,23 @@ class PartnerClient:
             content="\n".join([head, *rows, tail, ""]).encode(),
             headers={"authorization": f"Bearer {self.token}", "content-type": "text/csv"},
         )
-        if answer.status_code == httpx.codes.NOT_FOUND:
-            return None
         state: str = answer.raise_for_status().json()["state"]
         return state
+
+    async def hear(self, receiver: Receiver) -> None:
+        """Subscribe, and hear of a payment once; then of another one twice, under one id."""
+        given = {"url": receiver.url, "types": ["payment.received.v1"], "idempotencyKey": self.new_id()}
+        subscribed = await self.act(SUBSCRIBE, **given)
+        receiver.set(secrets=[subscribed["secret"]])
+        once, twice = self.new_id(), self.new_id()
+        await self.send("ADVANCE", "130.00", once)
+        await asyncio.to_thread(receiver.wait_for, 1)
+        await self.fail("DUPLICATE_WEBHOOK")
+        await self.send("ADVANCE", "130.00", twice)
+        got = await asyncio.to_thread(receiver.wait_for, 3)
+        assert [each["event"]["data"]["paymentId"] for each in got] == [once, twice, twice], got
+        assert got[1]["id"] == got[2]["id"] != got[0]["id"], got
+        assert all(each["right"] == [True] for each in got), got
 
     async def take_back(self) -> None:
         """Cancel a payment on its day, and another one on the next, for which a refund is asked then."""
@@ -276,8 +294,9 @@ async def opened_partner(url: str, client: str, secret: str, name: str = "b") ->
 
 async def main(url: str, client: str, secret: str) -> None:
     """Certify a partner, and show what it passed."""
-    async with opened_partner(url, client, secret) as partner:
-        told = await partner.certify()
+    with running_receiver() as receiver:
+        async with opened_partner(url, client, secret) as partner:
+            told = await partner.certify(receiver)
         sys.stdout.write(f"{told['summary']}\n")
 
 

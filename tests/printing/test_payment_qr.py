@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +24,7 @@ from bels.printing.payment_qr import (
     read_payment_qr,
     write_payment_qr,
 )
+from tests.domain.vectors import vector
 
 SUPPLIER = Requisites(
     name="ЗАО «БЭЛС»",
@@ -40,24 +39,23 @@ SUPPLIER = Requisites(
 
 
 @pytest.fixture
-def vector() -> dict[str, Any]:
-    examples = json.loads(Path(__file__).parents[1].joinpath("examples.json").read_text(encoding="utf-8"))
-    f12: dict[str, Any] = next(v for v in examples["vectors"] if v["id"] == "F12")
-    return f12
+def f12() -> dict[str, Any]:
+    """Give the published bill."""
+    return vector("F12")
 
 
 def write(amount: str = "1245.05", *, payee: Requisites = SUPPLIER, **more: str | None) -> str:
     return payment_qr(payee, "1000001", "2024-05", Decimal(amount), **more)
 
 
-def test_the_bill_qr_is_written_to_the_letter(vector: dict[str, Any]) -> None:
+def test_the_bill_qr_is_written_to_the_letter(f12: dict[str, Any]) -> None:
     text = write(counter="011355137", counter_value="10385")
-    assert text == vector["expected"]["text"]
-    assert len(text.encode()) == vector["expected"]["bytes"]
+    assert text == f12["expected"]["text"]
+    assert len(text.encode()) == f12["expected"]["bytes"]
 
 
-def test_what_is_written_is_read_again(vector: dict[str, Any]) -> None:
-    assert read_payment_qr(vector["expected"]["text"]) == vector["given"]["fields"]
+def test_what_is_written_is_read_again(f12: dict[str, Any]) -> None:
+    assert read_payment_qr(f12["expected"]["text"]) == f12["given"]["fields"]
 
 
 def test_a_separator_is_chosen_that_no_value_contains() -> None:
@@ -140,10 +138,10 @@ def test_whatever_is_written_reads_the_same(name: str, amount: Decimal) -> None:
     assert Decimal(fields["Sum"]) == amount * 100
 
 
-def test_every_key_of_the_standard_is_written_and_read(vector: dict[str, Any]) -> None:
+def test_every_key_of_the_standard_is_written_and_read(f12: dict[str, Any]) -> None:
     digits = {"PayerINN": "500100732259", "KPP": "500101001", "OKTMO": "46704000", "AddAmount": "500"}
-    others = {key: digits.get(key, "1") for key in LENGTH_MAX if key not in vector["given"]["fields"]}
-    fields = {**vector["given"]["fields"], **others}
+    others = {key: digits.get(key, "1") for key in LENGTH_MAX if key not in f12["given"]["fields"]}
+    fields = {**f12["given"]["fields"], **others}
     assert set(fields) == set(LENGTH_MAX)
     assert read_payment_qr(write_payment_qr({**fields, "TechCode": "15"})) == {**fields, "TechCode": "15"}
 
@@ -151,8 +149,8 @@ def test_every_key_of_the_standard_is_written_and_read(vector: dict[str, Any]) -
 @pytest.mark.parametrize(
     ("encoding", "codec"), [(Encoding.CP1251, "cp1251"), (Encoding.UTF_8, "utf-8"), (Encoding.KOI8_R, "koi8-r")]
 )
-def test_bytes_say_themselves_how_they_are_encoded(encoding: Encoding, codec: str, vector: dict[str, Any]) -> None:
-    fields = {**vector["given"]["fields"], "Name": "ЗАО БЭЛС"}
+def test_bytes_say_themselves_how_they_are_encoded(encoding: Encoding, codec: str, f12: dict[str, Any]) -> None:
+    fields = {**f12["given"]["fields"], "Name": "ЗАО БЭЛС"}
     text = write_payment_qr(fields, encoding)
     raw = encode_payment_qr(text)
     assert raw == text.encode(codec)
@@ -160,8 +158,8 @@ def test_bytes_say_themselves_how_they_are_encoded(encoding: Encoding, codec: st
     assert read_payment_qr(decode_payment_qr(raw)) == fields
 
 
-def test_a_letter_that_the_encoding_has_not_is_named(vector: dict[str, Any]) -> None:
-    fields = vector["given"]["fields"]
+def test_a_letter_that_the_encoding_has_not_is_named(f12: dict[str, Any]) -> None:
+    fields = f12["given"]["fields"]
     write_payment_qr(fields, Encoding.CP1251)
     with pytest.raises(UnfitForQr, match="koi8-r") as unfit:
         write_payment_qr(fields, Encoding.KOI8_R)
@@ -180,11 +178,11 @@ def test_bytes_in_another_encoding_than_their_head_says_are_refused() -> None:
         decode_payment_qr(b"ST00012|" + b"x" * 3_000)
 
 
-def test_the_five_come_first_however_they_are_given(vector: dict[str, Any]) -> None:
-    fields = dict(reversed(vector["given"]["fields"].items()))
+def test_the_five_come_first_however_they_are_given(f12: dict[str, Any]) -> None:
+    fields = dict(reversed(f12["given"]["fields"].items()))
     read = read_payment_qr(write_payment_qr(fields))
     assert tuple(read)[:5] == REQUIRED
-    assert read == vector["given"]["fields"]
+    assert read == f12["given"]["fields"]
 
 
 @pytest.mark.parametrize(
@@ -199,27 +197,27 @@ def test_the_five_come_first_however_they_are_given(vector: dict[str, Any]) -> N
         ("Nonsense", "1"),
     ],
 )
-def test_a_field_that_does_not_fit_is_named(field: str, value: str | None, vector: dict[str, Any]) -> None:
-    given = {**vector["given"]["fields"], field: value}
+def test_a_field_that_does_not_fit_is_named(field: str, value: str | None, f12: dict[str, Any]) -> None:
+    given = {**f12["given"]["fields"], field: value}
     with pytest.raises(UnfitForQr) as unfit:
         write_payment_qr({name: text for name, text in given.items() if text is not None})
     assert unfit.value.field == field
 
 
 @pytest.mark.parametrize("written", ["052024", "202405", "05.2024", "2024.05", "2024-05"])
-def test_a_month_is_read_however_it_is_written(written: str, vector: dict[str, Any]) -> None:
-    text = vector["expected"]["text"].replace("PaymPeriod=052024", f"PaymPeriod={written}")
+def test_a_month_is_read_however_it_is_written(written: str, f12: dict[str, Any]) -> None:
+    text = f12["expected"]["text"].replace("PaymPeriod=052024", f"PaymPeriod={written}")
     assert read_payment_qr(text)["PaymPeriod"] == "052024"
     assert read_bill(text).period == "2024-05"
 
 
-def test_keys_in_any_case_empty_fields_and_separators_at_the_end_are_read(vector: dict[str, Any]) -> None:
-    lenient = vector["expected"]["text"].replace("PersAcc=", "persacc=").replace("Sum=", "SUM=") + "|KPP=|Own=1||\r\n"
-    assert read_payment_qr(lenient) == {**vector["given"]["fields"], "Own": "1"}
+def test_keys_in_any_case_empty_fields_and_separators_at_the_end_are_read(f12: dict[str, Any]) -> None:
+    lenient = f12["expected"]["text"].replace("PersAcc=", "persacc=").replace("Sum=", "SUM=") + "|KPP=|Own=1||\r\n"
+    assert read_payment_qr(lenient) == {**f12["given"]["fields"], "Own": "1"}
 
 
-def test_a_scanned_bill_says_what_it_pays_and_whom(vector: dict[str, Any]) -> None:
-    bill = read_bill(vector["expected"]["text"])
+def test_a_scanned_bill_says_what_it_pays_and_whom(f12: dict[str, Any]) -> None:
+    bill = read_bill(f12["expected"]["text"])
     assert (bill.account, bill.period, bill.amount) == ("1000001", "2024-05", Decimal("1245.05"))
     assert (bill.meter, bill.value) == ("011355137", "10385")
     assert bill.pays(SUPPLIER)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,24 +10,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bels.printing.sbp_link import BadSbpLink, SbpKind, SbpLink, crc_of, read_sbp_link, sbp_link
+from tests.domain.vectors import vector
 
 DYNAMIC = "https://qr.nspk.ru/AD10004F7SM1QOR38T1RNP592HT1U2MC?type=02&bank=100000000054&sum=4000&cur=RUB"
 
 
 @pytest.fixture
-def vector() -> dict[str, Any]:
-    examples = json.loads(Path(__file__).parents[1].joinpath("examples.json").read_text(encoding="utf-8"))
-    f10: dict[str, Any] = next(v for v in examples["vectors"] if v["id"] == "F10")
-    return f10
+def f10() -> dict[str, Any]:
+    """Give the published links."""
+    return vector("F10")
 
 
 def with_crc(link: str) -> str:
     return f"{link}&crc={crc_of(link)}"
 
 
-def test_published_links_have_their_checksums_and_are_written_to_the_letter(vector: dict[str, Any]) -> None:
-    links = vector["given"]["urls"]
-    assert [crc_of(link) for link in links] == vector["expected"]["crc"]
+def test_published_links_have_their_checksums_and_are_written_to_the_letter(f10: dict[str, Any]) -> None:
+    links = f10["given"]["urls"]
+    assert [crc_of(link) for link in links] == f10["expected"]["crc"]
     for link in links:
         assert sbp_link(read_sbp_link(with_crc(link))) == with_crc(link)
 

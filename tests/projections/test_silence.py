@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from itertools import count
 from typing import Any
 
@@ -22,6 +23,7 @@ from bels.domain.commands import (
     Command,
     InstallMeter,
     OpenAccount,
+    ReceivePayment,
     RecordAccessRefusal,
     RegisterAbsence,
     RegisterTemporaryResidents,
@@ -38,6 +40,7 @@ from bels.domain.rulebook import Rulebook, Settings
 from bels.domain.terms import FailureCause, Locality, MeterModel, Mode, Period, Register, Rule, Settlement, Stove
 from bels.intake import Intake
 from bels.projections import estimation, usage
+from bels.projections.project import retell
 from tests.domain.lives import Life, live, lives
 from tests.domain.vectors import command_of, opening, settlement_of, steps, vectors
 from tests.rules import DEFAULT_RULEBOOK
@@ -253,3 +256,20 @@ async def test_a_reading_after_silence_gives_the_average_its_periods_back(pool: 
 
     async with pool.acquire() as db:
         assert (await estimation.find(db, ["1000000"]))["1000000"].periods_left == 3
+
+
+async def test_whoever_pays_changes_nothing_of_what_silence_is_billed(pool: asyncpg.Pool, intake: Intake) -> None:
+    sent = [reading("1000000", f"sms {n}", 110 * n, moment(n, 20)) for n in range(1, 6)]
+    at = moment(5, 25)
+    payment = ReceivePayment(Decimal("100.00"), at.date(), at, "чек")
+    await intake.handle([*open_household("1000000"), *sent])
+
+    async with pool.acquire() as db:
+        before = await estimation.find(db, ["1000000"])
+        await intake.submit(message("1000000", payment, "чек"))
+        after = await estimation.find(db, ["1000000"])
+        await retell(db, ["1000000"], DEFAULT_RULEBOOK)
+        told_again = await estimation.find(db, ["1000000"])
+
+    assert before == after == told_again
+    assert before["1000000"].silent

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -16,8 +15,8 @@ from bels.domain.publish_rulebook import first_change
 from bels.domain.rulebook import Norms, PenaltyStep, Settings, Tariff
 from bels.domain.terms import SCHEME_REGISTERS, Period, RateStatus, Register, Scheme
 from bels.rulebooks.shipped import DEMONSTRATION, PUBLISHED, shipped
+from tests.domain.vectors import EXAMPLES, vector
 
-EXAMPLES: dict[str, Any] = json.loads((Path(__file__).parent.parent / "examples.json").read_text("utf-8"))
 OURS = [row for row in EXAMPLES["tariffs"] if row["group"].startswith("MO/")]
 GROUPS = ("MO/urban_gas", "MO/urban_electric", "MO/rural")
 NEVER_PUBLISHED = ("2016-07-01", "2025-07-01", "2026-01-01", "2026-10-01")
@@ -103,7 +102,7 @@ def test_only_the_demonstration_has_requisites_since_nobody_told_the_real_ones()
     assert shipped(PUBLISHED).requisites is None
     requisites = shipped(DEMONSTRATION).requisites
     assert requisites is not None
-    [fields] = [vector["given"]["fields"] for vector in EXAMPLES["vectors"] if vector["id"] == "F12"]
+    fields = vector("F12")["given"]["fields"]
     assert (
         requisites.name,
         requisites.account,

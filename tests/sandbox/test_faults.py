@@ -68,6 +68,13 @@ def test_a_fault_of_webhooks_waits_for_a_webhook() -> None:
     assert not faults.wants_webhook("c-1")
 
 
+def test_of_a_command_that_is_none_no_word_is_kept() -> None:
+    told = read_request("GET", "/partners/osmp", b"command=pay%0Aivanov@example.org&account=1000001", b"", b"")
+
+    assert told.operations == ("GET /partners/osmp",)
+    assert read_request("GET", "/partners/osmp", b"command=PAY&txn_id=7", b"", b"").operations == ("osmp:pay",)
+
+
 def test_no_more_than_so_many_orders_wait() -> None:
     faults = Faults()
 

@@ -58,7 +58,7 @@ def test_what_the_sandbox_prints_works_as_it_is_printed(database: str, tmp_path:
     env = environment(database, tmp_path)
     with sandbox(env) as first:
         token, *asked = re.split(
-            r"\n\n +[a-z ,]+:\n", first.partition("        TOKEN=")[2].partition("\n\n  The cases")[0]
+            r"\n\n +[A-Za-z ,]+:\n", first.partition("        TOKEN=")[2].partition("\n\n  The guide")[0]
         )
         told = subprocess.run(
             ["bash", "-c", "\n".join([f"TOKEN={token}", *asked])], capture_output=True, text=True, timeout=WAIT_S
@@ -68,7 +68,8 @@ def test_what_the_sandbox_prints_works_as_it_is_printed(database: str, tmp_path:
         pass
 
     assert '"situation":"THREE_ZONES"' in told.stdout
-    assert '"__typename":"PaymentReceived"' in told.stdout
+    assert '"__typename":"PaymentTaken"' in told.stdout
+    assert "<result>0</result>" in told.stdout
     assert len(partners(first)) == 2
     assert set(partners(first)).isdisjoint(partners(second))
     assert ordinary.returncode == 2

@@ -190,7 +190,7 @@ class Tokens:
                 self._read_at = None
                 key = (await self._keys_of(now)).get(kid)
         if key is None:
-            raise BadToken("the access token is signed by none of our keys")
+            raise BadToken("the access token is signed by none of our keys, or long over: ask for a new one")
         return key
 
     async def _signs_now(self, now: datetime) -> tuple[str, Ed25519PrivateKey]:

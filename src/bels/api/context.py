@@ -27,7 +27,9 @@ from bels.api.engine.context import RefusedError, RequestContext
 from bels.api.engine.operations import Operation
 from bels.domain.terms import Role
 from bels.intake import Intake
+from bels.messages import TryLater
 from bels.observing.request import noted
+from bels.payments.looking import may_look
 from bels.payments.partners import Partners
 from bels.payments.till import Till
 from bels.reception.counter import Counter
@@ -53,6 +55,9 @@ STRANGE_CHARACTERS = 100
 SMALL_BODY = 8_000
 BODY_BYTES = 400
 """A body of more bytes costs a point for so many of them: reading it is work, whatever it turns out to be."""
+
+LOOKS = frozenset({"Query.account", "Query.payableAccount", "Query.previewReading"})
+"""By these a partner looks at whatever account it names; all else that it sees it has brought itself."""
 
 INTROSPECTORS = frozenset({Kind.LOCAL, Kind.PARTNER, *STAFF})
 OWN_FRONT_ENDS = frozenset({Kind.ANONYMOUS, Kind.CONSUMER, Kind.LINK})
@@ -208,6 +213,8 @@ class Context(RequestContext[Supplier]):
         if caller.kind in STAFF:
             fields = [*operation.roots, *sorted(NAMED_WITH_ROOTS & operation.coordinates)]
             await record_read(self.app.pool, caller, self.request_id, fields, sorted(self.seen))
+        if caller.kind is Kind.PARTNER and self.seen and not LOOKS.isdisjoint(operation.coordinates):
+            await self._count_looks()
         limit = LIMITS.get(caller.kind)
         if limit is None:
             return None
@@ -217,6 +224,20 @@ class Context(RequestContext[Supplier]):
             actual = actual_cost(operation, data, self.cost)
             bucket = self.app.budgets.refund(self.client_key, self.cost - actual, limit)
         return {"cost": cost_told(self.cost, actual, bucket)}
+
+    async def _count_looks(self) -> None:
+        """Count the accounts that a partner looked at, before they are shown.
+
+        :raises RefusedError: they are more than its contract has for a day, or cannot be counted now.
+        """
+        try:
+            partner = self.app.partners.of(self.caller.subject)
+            if await may_look(self.app.till, partner, len(self.seen)):
+                return
+        except TryLater:
+            raise RefusedError(503, "TRY_LATER", "Accounts cannot be shown now; try again in a moment.") from None
+        message = f"The contract has {partner.looks_a_day} looks at accounts a day; payments are taken all the same."
+        raise RefusedError(429, "RATE_LIMITED", message)
 
     def documents_only(self) -> bool:
         """Say whether only trusted documents are taken from this caller."""

@@ -25,6 +25,7 @@ from bels.journal.entry import Behalf
 from bels.journal.faults import UNAVAILABLE
 from bels.journal.journal import RULEBOOK
 from bels.messages import Message, Outcome, TryLater
+from bels.payments.cards.refusals import holds_card_number
 
 KEY_LENGTH_MAX = 200
 
@@ -60,6 +61,15 @@ def or_later() -> Iterator[None]:
 def is_key(key: str) -> bool:
     """Say whether a text can name a message."""
     return bool(key.strip()) and len(key) <= KEY_LENGTH_MAX
+
+
+def may_name(caller: Caller, key: str) -> bool:
+    """Say whether a text can name a message of a caller: of a partner one without a blank.
+
+    What comes with a partner's payment, its reading, its cancellation, its correction, goes by the payment's id, a blank and a
+    word; a message that had taken such a name before would stand in the way of that.
+    """
+    return is_key(key) and not (caller.kind is Kind.PARTNER and " " in key)
 
 
 def key_of(key: str, field: str = "idempotencyKey") -> str:
@@ -113,12 +123,14 @@ def name_of(info: Info, caller: Caller, key: str) -> str:
 
 
 def note_of(text: str, field: str) -> str:
-    """Take what an operator writes down for ever.
+    """Take what an operator or a partner writes down for ever.
 
-    :raises BadUserInputError: it holds a phone or an e-mail.
+    :raises BadUserInputError: it holds a phone, an e-mail or the number of a card.
     """
     if holds_contact(text):
         raise BadUserInputError(f"`{field}` must hold no phone and no e-mail: it is kept for ever.")
+    if holds_card_number(text):
+        raise BadUserInputError(f"`{field}` must hold no number of a card: it is kept for ever.")
     return text
 
 
@@ -144,9 +156,13 @@ def message_of(
 ) -> Message:
     """Make a message of a caller: its channel is the credential's, its name the caller's key; ``raw`` tells ``behalf``, too.
 
-    :raises BadUserInputError: the key is empty or too long.
+    :raises BadUserInputError: the key is empty or too long, or has a blank and is a partner's.
     """
-    name = name_of(info, caller, key_of(key, field))
+    if not may_name(caller, key_of(key, field)):
+        raise BadUserInputError(
+            f"`{field}` of a partner must have no blank: such names are kept for what comes with payments."
+        )
+    name = name_of(info, caller, key)
     if account != RULEBOOK:
         # What was written is an operator's to read, should the message be parked, and nobody else's.
         raw = info.context.app.door.raw_texts.guarded(raw)

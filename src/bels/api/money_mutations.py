@@ -139,7 +139,8 @@ class MoneyMutation:
                 row = await payments.by_receipt(db, input.receipt)
             else:
                 # A bank knows its payment by its id alone, wherever it was moved since.
-                found = await payments.by_id(db, input.payment_id or "", info.context.app.door.raw_texts.guarded)
+                app = info.context.app
+                found = await payments.by_id(db, input.payment_id or "", app.door.raw_texts.guarded, app.partners)
                 if len(found) > 1:
                     raise BadUserInputError("Several payers have a payment of this `paymentId`: give its `receipt`.")
                 row = await payments.where_now(db, found[0]) if found else None
@@ -147,17 +148,18 @@ class MoneyMutation:
             detail = (input.receipt or input.payment_id or "")[:40]
             return refused_command(Reason.UNKNOWN_PAYMENT, "", detail=detail, path=["input", field])
         async with info.context.app.pool.acquire() as db:
-            claimed = await refunds.claimed(db, await payments.origin(db, row))
-        if claimed:
-            # A part of it went back already, or is about to: the whole would be too much.
-            return refused_command(Reason.PAYMENT_REVERSED, number_of(row.account) or "", path=["input", field])
+            came = await payments.origin(db, row)
         command = commands.ReversePayment(
             EntryNumber(row.entry), info.context.app.intake.clock(), note_of(input.ground, "ground")
         )
         message = _message(info, Role.OPERATOR, key, row.account, command, ("reversePayment", input))
         named = ["input", field]
         paths = {Reason.UNKNOWN_PAYMENT: named, Reason.PAYMENT_MOVED: named, Reason.PAYMENT_REVERSED: named}
-        outcome = await _send(info, message, money_events.PaymentReversed, paths)
+        async with refunds.taking_back(info.context.app.till.counter, came) as is_whole:
+            if not is_whole:
+                # A part of it went back already, or is about to: the whole would be too much.
+                return refused_command(Reason.PAYMENT_REVERSED, number_of(row.account) or "", path=["input", field])
+            outcome = await _send(info, message, money_events.PaymentReversed, paths)
         if not isinstance(outcome, Outcome):
             return outcome
         event: Any = outcome.events[0]

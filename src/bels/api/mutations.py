@@ -24,7 +24,7 @@ from bels.api.messages import (
     behalf_of,
     claim_of,
     content_of,
-    is_key,
+    may_name,
     message_of,
     note_of,
     raw_of,
@@ -199,8 +199,9 @@ class Mutation(
             raise BadUserInputError(
                 f"`rows` must have 1 to {ROWS_MAX} readings; this one has {len(input.rows)}. Send them in several calls."
             )
+        caller = info.context.caller
         seen = [info.context.see(row.account) is not None for row in input.rows]
-        named = [(i, row) for i, row in enumerate(input.rows) if seen[i] and is_key(row.idempotency_key)]
+        named = [(i, row) for i, row in enumerate(input.rows) if seen[i] and may_name(caller, row.idempotency_key)]
         messages = [_reading(info, row, await behalf_of(info, row.behalf)) for _, row in named]
         try:
             outcomes = await info.context.app.intake.handle(messages)

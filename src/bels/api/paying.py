@@ -528,7 +528,7 @@ async def _asked_about(info: Info, input: RequestRefundInput, agent: Agent) -> P
         if input.receipt is not None:
             row = await payments.by_receipt(db, input.receipt)
         else:
-            rows = await payments.by_id(db, input.payment_id or "", app.door.raw_texts.guarded)
+            rows = await payments.by_id(db, input.payment_id or "", app.door.raw_texts.guarded, app.partners)
             if len(rows) > 1:
                 raise BadUserInputError("Several payers have a payment of this `paymentId`: give its `receipt`.")
             row = rows[0] if rows else None

@@ -88,6 +88,7 @@ PAYMENT_TEXTS = {
 }
 
 PAYMENT_ID_HINT = "Номер платежа: от 1 до 100 печатных знаков латиницы без пробелов, у каждого платежа свой"
+ACCOUNT_HINT = "Проверьте номер по квитанции: 7 цифр, например 1000000"
 
 for _table in _DESCRIBED:
     _definition: Any = cast("type[Enum]", type(next(iter(_table)))).__strawberry_definition__  # type: ignore[attr-defined]
@@ -370,6 +371,9 @@ def refused_payment(
     shown = refused_command(reason, account, receipt, replayed, detail, path)
     if reason is terms.Reason.BAD_MESSAGE_ID:
         shown.hint = PAYMENT_ID_HINT
+    if reason in (terms.Reason.BAD_ACCOUNT, terms.Reason.UNKNOWN_ACCOUNT):
+        # The usual example is that of a message with a reading.
+        shown.hint = ACCOUNT_HINT
     if reason is terms.Reason.COMMISSION_CHANGED and detail is not None:
         shown.text = f"{shown.text}: теперь {detail} руб."
     return shown

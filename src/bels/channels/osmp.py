@@ -55,12 +55,13 @@ from bels.channels.partner_door import (
     shortened,
     written,
 )
-from bels.channels.partner_facts import Fact, Facts, facts_of, of_reading, roubles, why_not
+from bels.channels.partner_facts import LOOKED_ENOUGH, Fact, Facts, facts_of, of_reading, roubles, why_not
 from bels.domain.money import ZERO
 from bels.domain.periods import MOSCOW
 from bels.domain.terms import Money, PaymentState, Reason
 from bels.messages import Status
 from bels.payments.find import where_now
+from bels.payments.looking import may_look
 from bels.payments.partners import Partner, PartnersError
 from bels.payments.till import Paid, PayOrder, Till, cancel, find, pay
 from bels.projections.ledger import payment_at
@@ -270,6 +271,8 @@ class _Desk:
         number = given.get("account", "")
         if not is_account(number):
             return _Told(Result.BAD_ACCOUNT)
+        if not await may_look(self.till, visitor.agent.partner):
+            return _Told(Result.UNCHECKABLE, LOOKED_ENOUGH)
         with_person = with_fields and not {Fact.NAME, Fact.ADDRESS}.isdisjoint(terms.fields.values())
         facts = await facts_of(self.till, visitor.agent.partner, number, with_person=with_person)
         reason = why_not(facts, self.till, amount)

@@ -28,6 +28,9 @@ from bels.reception.counter import answered, database
 from bels.words import HOTLINE, Words, echo
 
 _MEND = f"Верное передайте в личном кабинете или по телефону {HOTLINE}"
+LOOKED_ENOUGH = "Запросов по лицевым счетам сегодня больше, чем предусмотрено договором"
+"""Told instead of an account; a payment is taken all the same."""
+
 _WORD = re.compile(r"\d+|[^\W\d_]+\.?")
 
 log = logging.getLogger(__name__)

@@ -54,6 +54,7 @@ from bels.channels.partner_door import (
 )
 from bels.channels.partner_facts import (
     LABELS,
+    LOOKED_ENOUGH,
     Fact,
     bank_name,
     facts_of,
@@ -66,6 +67,7 @@ from bels.domain.money_events import PaymentReceived
 from bels.domain.periods import MOSCOW
 from bels.domain.terms import Reason
 from bels.messages import Outcome
+from bels.payments.looking import may_look
 from bels.payments.partners import Partner, PartnersError
 from bels.payments.till import Paid, PayOrder, Till, find, pay
 from bels.words import refusal
@@ -191,6 +193,8 @@ class _Desk:
         amount = amount_of(given["AMOUNT"]) if "AMOUNT" in given else None
         if isinstance(amount, Reason):
             return _refused(amount)
+        if not await may_look(self.till, visitor.agent.partner):
+            return _written(Code.TEMPORARY, LOOKED_ENOUGH)
         facts = await facts_of(self.till, visitor.agent.partner, number, with_person=True)
         reason = why_not(facts, self.till, amount)
         if reason is not None:

@@ -21,6 +21,8 @@ def is_sum(amount: Decimal) -> bool:
     """Say whether a sum may stand in the books, of either sign: whole kopecks, at most ``AMOUNT_MAX`` either way."""
     if not amount.is_finite() or abs(amount) > AMOUNT_MAX:
         return False
+    if amount.same_quantum(KOPECK):
+        return True
     exponent = amount.as_tuple().exponent
     return isinstance(exponent, int) and exponent >= -2
 

@@ -76,6 +76,26 @@ async def read(db: Db, after: Mapping[str, int]) -> list[Entry]:
     return [to_entry(*row) for row in rows]
 
 
+async def read_between(db: Db, spans: Sequence[tuple[str, int, int]]) -> list[Entry]:
+    """Read the entries of accounts from a version to another, both included: (account, first, last)."""
+    rows = await db.fetch(
+        """
+        SELECT j.originator_id, j.originator_version, j.topic, j.state
+          FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS wanted (account, first, last)
+         CROSS JOIN LATERAL (
+               SELECT originator_id, originator_version, topic, state
+                 FROM journal
+                WHERE originator_id = wanted.account AND originator_version BETWEEN wanted.first AND wanted.last
+                ORDER BY originator_version
+                OFFSET 0) AS j
+        """,
+        [account for account, _, _ in spans],
+        [first for _, first, _ in spans],
+        [last for _, _, last in spans],
+    )
+    return [to_entry(*row) for row in rows]
+
+
 READ_EVENTS = """
     SELECT wanted.place::int, j.topic, j.state
       FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS wanted (account, version, place)

@@ -21,7 +21,17 @@ from bels.observing.scrub import scrub, scrub_known, scrub_value, tell_error
 ACCESS = "bels.access"
 """The logger of requests: one line each, when it has been answered."""
 
-RISKY = ("uvicorn.access", "uvicorn.error", "httpx", "httpcore", "urllib3", "requests", "asyncio", "opentelemetry", "asyncssh")
+RISKY = (
+    "uvicorn.access",
+    "uvicorn.error",
+    "httpx",
+    "httpcore",
+    "urllib3",
+    "requests",
+    "asyncio",
+    "opentelemetry",
+    "asyncssh",
+)
 """Loggers of libraries that say addresses and query strings: of them only warnings and worse are taken."""
 
 SILENT = ("uvicorn.access",)

@@ -10,6 +10,7 @@ from bels.domain.terms import Channel, PaymentState
 from bels.journal.entry import Entry
 from bels.journal.journal import find_messages, find_receipt, read_page
 from bels.journal.write import Db
+from bels.payments.partners import Partners
 from bels.projections import ledger
 from bels.projections.ledger import PaymentRow
 
@@ -25,16 +26,18 @@ async def by_receipt(db: Db, receipt: str) -> PaymentRow | None:
     return await ledger.payment_at(db, recorded.account, recorded.first_version)
 
 
-async def by_id(db: Db, payment_id: str, named: Callable[[str], str]) -> list[PaymentRow]:
+async def by_id(db: Db, payment_id: str, named: Callable[[str], str], partners: Partners) -> list[PaymentRow]:
     """Find the payments that go by a payer's id, as they came: two payers may use one id, and each means its own.
 
-    ``named`` gives the name of a message as it is kept.
+    ``named`` gives the name of a message as it is kept. ``partners`` are asked too: one that is known by its signature alone, as
+    MONETA is, is no client of the door.
     """
     names = [(Channel.BANK.value, named(payment_id))]
     names += [(channel, named(f"{subject}/{payment_id}")) for channel, subject in await payers(db)]
+    names += [(Channel.BANK.value, named(each.message_id(payment_id))) for each in partners.partners]
     found = [
         await ledger.payment_at(db, each.account, each.first_version)
-        for each in await find_messages(db, names)
+        for each in await find_messages(db, list(dict.fromkeys(names)))
         if each.first_version is not None
     ]
     # Another message may have that name too: what it brought is no payment.

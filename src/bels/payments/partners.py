@@ -9,6 +9,7 @@ A partner is a client of ``bels client add`` (kind partner); the table says what
     minimum = "1.00"
     maximum = "15000.00"
     unknown_accounts = "refuse"      # online: the payer keeps the money; "keep": it is kept unallocated
+    looks_a_day = 50000              # accounts that it may look at in a day before payments, by every way together
 
     [[partner.sber.commission]]      # what the payer pays on top, newest row in force
     since = 2026-01-01
@@ -40,12 +41,16 @@ FILE_BYTES_MAX = 1_000_000
 TITLE_LENGTH_MAX = 100
 COMMISSIONS_MAX = 100
 PERCENT_MAX = Decimal(100)
+LOOKS_A_DAY, LOOKS_A_DAY_MAX = 50_000, 900_000
+"""A supplier's busiest bank asks some twice before each payment; who needs more says so in its contract."""
 
 SECTIONS = ("osmp", "eps", "registers", "exchange", "charges", "moneta", "reconciliation", "webhooks")
 """The tables of protocols; another name is a slip of the pen."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}", re.ASCII)
-_FIELDS = frozenset(("client", "title", "addresses", "minimum", "maximum", "unknown_accounts", "commission", *SECTIONS))
+_FIELDS = frozenset(
+    ("client", "title", "addresses", "minimum", "maximum", "unknown_accounts", "looks_a_day", "commission", *SECTIONS)
+)
 _COMMISSION_FIELDS = frozenset(("since", "method", "percent", "minimum", "maximum"))
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -79,6 +84,7 @@ class Partner:
     commissions: tuple[Commission, ...] = ()
     addresses: tuple[Network, ...] = ()
     sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
+    looks_a_day: int = LOOKS_A_DAY
 
     @property
     def actor(self) -> str:
@@ -165,6 +171,9 @@ def _partner(name: str, told: object) -> Partner:
     unknown_accounts = told.get("unknown_accounts", "keep")
     if unknown_accounts not in ("keep", "refuse"):
         raise PartnersError(f'{where}.unknown_accounts is "keep" or "refuse"')
+    looks_a_day = told.get("looks_a_day", LOOKS_A_DAY)
+    if not (type(looks_a_day) is int and 1 <= looks_a_day <= LOOKS_A_DAY_MAX):
+        raise PartnersError(f"{where}.looks_a_day is 1 to {LOOKS_A_DAY_MAX}")
     rows = told.get("commission", [])
     if not isinstance(rows, list) or len(rows) > COMMISSIONS_MAX:
         raise PartnersError(f"{where}.commission is a list of at most {COMMISSIONS_MAX} tables")
@@ -182,6 +191,7 @@ def _partner(name: str, told: object) -> Partner:
         tuple(_commission(row, f"{where}.commission") for row in rows),
         _networks(told.get("addresses", []), where),
         sections,
+        looks_a_day,
     )
 
 

@@ -1,13 +1,15 @@
 """Return a wrong payment, or a part of it: asked for, decided by the office, done in the journal (partners 11).
 
 A payment returns within 30 days of the day on which it was paid. What goes back of one payment, in whatever parts, is never more
-than the payment: its parts are claimed under one lock before anything is written. The entry in the journal goes by the payment's
-own name and the number of the request, so that deciding again after a crash writes nothing twice and mends the list.
+than the payment: its parts, and the whole where somebody cancels it, are claimed under one lock before anything is written. The
+entry in the journal goes by the payment's own name and the number of the request, so that deciding again after a crash writes
+nothing twice and mends the list.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -32,6 +34,9 @@ from bels.reception.counter import Counter, database
 
 RETURNED_WITHIN = timedelta(days=30)
 """From the day of the payment to the day on which the payer has it back, or hears why not."""
+
+TAKEN_BACK_WITHIN = timedelta(minutes=10)
+"""So long a payment that somebody began to take back whole is not returned in parts: by then the journal knows of it, or he is gone."""
 
 REQUESTS_OF_PAYMENT_MAX = 20
 REQUESTS_PAGE_MAX = 101
@@ -232,6 +237,32 @@ async def claimed(db: Db, payment: PaymentRow) -> Money:
     )
 
 
+@asynccontextmanager
+async def taking_back(counter: Counter, payment: PaymentRow) -> AsyncIterator[bool]:
+    """Keep a payment, as it came, from being returned in parts while the whole of it is taken back; False: a part went back.
+
+    :raises TryLater: the database cannot be reached.
+    """
+    async with database(counter) as db:
+        taker = await take_back(db, payment, counter.now())
+    yield taker is not None
+    # Where what was begun did not come to its end, it may still do so: then nothing is let go.
+    async with database(counter) as db:
+        await db.execute("DELETE FROM taking_back WHERE taker = $1", taker)
+
+
+async def take_back(db: Db, payment: PaymentRow, now: datetime) -> str | None:
+    """Note that a payment, as it came, is about to be taken back whole; None where a part of it went back, or is to."""
+    async with db.transaction():
+        await _lock(db, payment.account, payment.entry)
+        if await claimed(db, payment):
+            return None
+        taker = new_id("t")
+        await db.execute("DELETE FROM taking_back WHERE at < $1", now - TAKEN_BACK_WITHIN)
+        await db.execute("INSERT INTO taking_back VALUES ($1, $2, $3, $4)", taker, payment.account, payment.entry, now)
+    return taker
+
+
 async def decide(
     counter: Counter, request: str, decision: RefundDecision, ground: str, *, by: str, request_id: str = ""
 ) -> Decided:
@@ -257,6 +288,8 @@ async def decide(
         if row.state is RefundState.REQUESTED:
             if decision is RefundDecision.RETURN and not await _is_left(db, row):
                 return Decided(row, refusal=Reason.BAD_AMOUNT)
+            if decision is RefundDecision.RETURN and await _is_taken_back(db, row, counter.now()):
+                return Decided(row, refusal=Reason.PAYMENT_REVERSED)
             state = RefundState.REFUSED if decision is RefundDecision.REFUSE else RefundState.DECIDED
             row = await _decided(db, row, state, ground, by, counter.now())
             await _tell(db, row, counter.now())
@@ -365,6 +398,16 @@ async def _is_left(db: Db, row: RefundRow) -> bool:
     others = [other for other in await of_payment(db, row.account, row.entry) if other.request != row.request]
     taken = _sum(other for other in others if other.state in (RefundState.DECIDED, RefundState.RETURNED))
     return taken + row.amount <= row.paid
+
+
+async def _is_taken_back(db: Db, row: RefundRow, now: datetime) -> bool:
+    found = await db.fetchval(
+        "SELECT true FROM taking_back WHERE account = $1 AND entry = $2 AND at >= $3 LIMIT 1",
+        row.account,
+        row.entry,
+        now - TAKEN_BACK_WITHIN,
+    )
+    return found is True
 
 
 async def _lock(db: Db, account: str, entry: int) -> None:

@@ -29,3 +29,11 @@ CREATE TABLE IF NOT EXISTS refund_request (
 );
 CREATE INDEX IF NOT EXISTS refund_request_waiting ON refund_request (deadline, request) WHERE state IN ('REQUESTED', 'DECIDED');
 CREATE INDEX IF NOT EXISTS refund_request_of_payer ON refund_request (payer, deadline, request);
+
+-- Payments, as they came, that somebody is taking back whole at this moment: no part of them is returned meanwhile.
+CREATE TABLE IF NOT EXISTS taking_back (
+    taker text PRIMARY KEY,
+    account text NOT NULL,
+    entry bigint NOT NULL,
+    at timestamptz NOT NULL
+);

@@ -20,11 +20,10 @@ from bels.domain.money import is_amount
 from bels.domain.money_events import PaymentReceived
 from bels.domain.periods import MOSCOW, moscow_date
 from bels.domain.read_value import quoted_number
-from bels.domain.receive_payment import is_kept_unallocated, receive_payment
 from bels.domain.terms import Channel, EntryNumber, Money, PaymentState, Purpose, Reason, Register, Role
 from bels.intake import Intake
 from bels.journal.journal import find_messages
-from bels.messages import Message, Outcome, Status, TryLater, again, digest, outcomes_of
+from bels.messages import Message, Outcome, Status, TryLater, outcomes_of
 from bels.payments import refunds
 from bels.payments.find import where_now
 from bels.payments.partners import Partner, Partners
@@ -163,27 +162,17 @@ async def pay(till: Till, agent: Agent, order: PayOrder, *, request_id: str = ""
     if agent.channel is Channel.BANK and agent.prefixed and not is_payment_id(order.payment_id):
         return _nameless(till, order)
     messages = messages_of(till, agent, order, request_id)
-    before = await _before(till, agent, order)
-    if before is not None:
-        first, reading = before
-        if first[0] != digest(messages[0].raw):
-            if order.is_strict or not _is_same(order, first[1]):
-                return Paid(again(messages[0], first[0], first[1]), None)
-            return Paid(first[1], reading)
-        if reading is None and _is_refused(first[1]):
-            return Paid(first[1], None)
-    elif len(messages) > 1 and await _would_be_refused(till, messages[0]):
-        messages = messages[:1]
+    # What came before is found by the one way in, in the same look as for everybody's messages: most orders are new.
     if len(messages) == 1:
         paid = Paid(await till.intake.submit(messages[0]), None)
     else:
         if order.values is None:
             named = await named_values(till, messages[0].account, order.given or ())
             messages = messages_of(till, agent, replace(order, values=named or {}), request_id)
-        payment, reading = await till.intake.handle(messages)
-        paid = Paid(payment, reading if not _is_reused(payment) else None)
+        payment, reading = await till.intake.submit_together(messages)
+        paid = Paid(payment, reading if not _is_refused(payment) else None)
     if not order.is_strict and _is_reused(paid.payment):
-        # Two that may differ came at once: whoever was second hears what the first one did.
+        # It came before, or at once, in other words: whoever is second hears what the first one did.
         before = await _before(till, agent, order)
         if before is not None and _is_same(order, before[0][1]):
             return Paid(before[0][1], before[1])
@@ -237,7 +226,11 @@ def messages_of(till: Till, agent: Agent, order: PayOrder, request_id: str = "")
     reading = SubmitReading(min(taken, now), order.values or {}, Role.AGENT, meter=order.meter)
     # No payment's id has a blank, so that no other message of the partner has this name by chance.
     name = raw_texts.guarded(agent.message_id(f"{order.payment_id} reading"))
-    return [payment, Message(agent.channel, name, agent.actor, account, reading, raw, request_id)]
+    # Where its payment is refused, or loses its id to another order at the same moment, the reading is not taken either.
+    return [
+        payment,
+        Message(agent.channel, name, agent.actor, account, reading, raw, request_id, only_with=payment.message_id),
+    ]
 
 
 def paid_on(order: PayOrder, now: datetime) -> date:
@@ -280,10 +273,6 @@ async def cancel(
     if found.now.state == PaymentState.MOVED:
         raise TryLater("the payment is on its way to another account")
     now = till.now()
-    async with database(till.counter) as db:
-        if await refunds.claimed(db, found.row):
-            # Part of it went back to the payer already: the whole of it cannot go again.
-            return _uncancellable(found.paid.payment, now)
     if found.now.source is not None and by_payer:
         # Where it was moved to nothing says when it came: its own entry does.
         by_payer = moscow_date(found.row.recorded_at) != moscow_date(now)
@@ -291,9 +280,10 @@ async def cancel(
     guarded = till.counter.door.raw_texts.guarded
     raw = guarded(_encode(["cancel", payment_id]).decode())
     name = guarded(agent.message_id(f"{payment_id} cancel"))
-    return await till.intake.submit(
-        Message(agent.channel, name, agent.actor, found.now.account, command, raw, request_id)
-    )
+    message = Message(agent.channel, name, agent.actor, found.now.account, command, raw, request_id)
+    async with refunds.taking_back(till.counter, found.row) as is_whole:
+        # Where a part of it went back to the payer already the whole of it cannot go again.
+        return await till.intake.submit(message) if is_whole else _uncancellable(found.paid.payment, now)
 
 
 async def named_values(till: Till, account: str, given: Sequence[tuple[str, str]]) -> dict[str, str] | None:
@@ -352,15 +342,6 @@ async def _outcomes(till: Till, names: Sequence[str], channel: Channel) -> list[
         outcomes = await outcomes_of(db, recorded)
     known = {r.message_id: (r.content, outcome) for r, outcome in zip(recorded, outcomes, strict=True)}
     return [known.get(name) for name in names]
-
-
-async def _would_be_refused(till: Till, payment: Message) -> bool:
-    """Say whether a payment would be refused: then nothing of its order is taken."""
-    command = payment.command
-    if not isinstance(command, ReceivePayment):
-        return False
-    (answer,) = receive_payment(await till.intake.account(payment.account), command)
-    return isinstance(answer, CommandRefused) and not is_kept_unallocated(command, answer.reason)
 
 
 def _is_same(order: PayOrder, first: Outcome) -> bool:

@@ -12,6 +12,7 @@ import msgspec
 from bels.domain.account import Account
 from bels.domain.events import Average
 from bels.domain.forecast_estimate import Silent, forecast_estimate
+from bels.domain.money_events import PaymentMovedIn, PaymentMovedOut, PaymentReceived, PaymentReversed, RefundMade
 from bels.domain.rulebook import Rulebook
 from bels.journal.write import Db, Write, given
 from bels.projections.change import Change, json
@@ -48,9 +49,18 @@ ON CONFLICT (account) DO UPDATE SET
 """
 
 
+_MONEY = frozenset((PaymentReceived, PaymentReversed, PaymentMovedIn, PaymentMovedOut, RefundMade))
+"""Whoever pays changes nothing of what silence will be billed: a register of payments need not tell it again."""
+
+
 def project(changes: Sequence[Change], rulebook: Rulebook) -> list[Write]:
     """Write the row of every changed account. The forecast is told under the rules of the day (docs/decisions/0002)."""
-    return [Write(WRITE, COLUMNS, [_row(c.account, rulebook) for c in changes if c.account.next_period])]
+    rows = [_row(c.account, rulebook) for c in changes if c.account.next_period and not _is_money(c)]
+    return [Write(WRITE, COLUMNS, rows)]
+
+
+def _is_money(change: Change) -> bool:
+    return all(type(entry.event) in _MONEY for entry in change.entries)
 
 
 def _row(account: Account, rulebook: Rulebook) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""The contracts of the sandbox's partners: a bank that comes by every protocol, and an app that comes by GraphQL."""
+"""The contracts of the sandbox's partners: a bank that comes by every protocol, and an app that comes by GraphQL and registers."""
 
 from __future__ import annotations
 
@@ -47,6 +47,9 @@ maximum = "15000.00"
 [[partner.app.commission]]
 since = 2020-01-01
 percent = "0.5"
+
+[partner.app.registers.daily]
+layout = "generic"
 """,
 }
 

@@ -47,6 +47,7 @@ _ACTS = frozenset(
 _ID_KEYS = ("paymentid", "txn_id", "pay_id", "idempotencykey")
 _ACCOUNT_KEYS = ("account", "accountnumber", "number")
 _ACCOUNT = re.compile(r"\d{1,20}", re.ASCII)
+_COMMAND = re.compile(r"[a-z]{1,20}", re.ASCII | re.IGNORECASE)
 _CODE = re.compile(rb'"(?:code|reason)"\s*:\s*"([A-Z0-9_]{1,60})"|<(?:result|CODE)>\s*(\d{1,4})\s*<')
 _DIGEST_SIZE = 16
 
@@ -98,6 +99,9 @@ def read_request(method: str, path: str, query: bytes, content_type: bytes, body
         pairs |= dict(_pairs(body))
     protocol = "osmp" if "command" in pairs else "eps"
     command = pairs.get("command") or pairs.get("action") or ""
+    if not _COMMAND.fullmatch(command):
+        # Whatever else stood there may be anybody's words.
+        command = ""
     operations = (f"{protocol}:{command.lower()}",) if command else (f"{method} {path}"[:ID_LENGTH_MAX],)
     content = _digest(msgspec.json.encode(sorted(pairs.items())))
     return Sent(operations, not set(operations).isdisjoint(_ACTS), _account(pairs), _found(pairs, _ID_KEYS), content)

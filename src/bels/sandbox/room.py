@@ -15,13 +15,14 @@ import asyncpg
 import msgspec
 
 from bels.access.raw_texts import RawTexts
-from bels.app import Bels
+from bels.app import Bels, door_of
 from bels.closing import Closed, close_through
 from bels.domain.periods import MOSCOW, moscow_date
 from bels.journal.faults import UNAVAILABLE
 from bels.messages import TryLater
 from bels.outgoing.reminders import due, plan_reminders
 from bels.payments.partners import Partners
+from bels.payments.reconciling.due import reconcile_due
 from bels.payments.sandbox import (
     FAULTS_MAX,
     WAIT_S_MAX,
@@ -34,7 +35,9 @@ from bels.payments.sandbox import (
     SandboxReason,
     SandboxRefusedError,
 )
+from bels.payments.till import Till
 from bels.payments.webhooks.subscriptions import replay
+from bels.reception.counter import Counter
 from bels.sandbox.accounts import accounts_of, block_of, load
 from bels.sandbox.checklist import judge, summary
 from bels.sandbox.clock import MovableClock, check_move, first_moment, moment_of, months_over, mornings
@@ -289,6 +292,9 @@ class SandboxRoom:
                 closed.add(await close_through(self.bels, ends[at], 1, _Unseen()))
             if at in reminding:
                 reminders += (await plan_reminders(self.bels.pool, self.bels.intake, self.now())).count
+        if moscow_date(way.to) > moscow_date(way.before):
+            counter = Counter(self.bels.pool, self.bels.intake, await door_of(self.bels, local=False))
+            await reconcile_due(Till(counter, self.contracts), self.now())
         return Moved(
             way.before,
             self.now(),

@@ -117,12 +117,12 @@ def greeting(url: str, room: SandboxRoom) -> str:
     """Say where the sandbox is, who may come, and what to try first."""
     bank = room.partners[0]
     account = room.runs[bank.client].accounts[0].number
-    today = f"{room.now().astimezone(MOSCOW):%Y-%m-%d}"
+    now = room.now().astimezone(MOSCOW).replace(microsecond=0).isoformat()
     partners = "\n".join(f"        {each.name:<5} {each.client}  {each.secret}" for each in room.partners)
     looking = "{ sandboxAccounts { number situation shows } certification { passed of } }"
     paying = (
-        f'mutation {{ receivePayment(input: {{paymentId: "1", account: "{account}", amount: "200.00", paidOn: "{today}"}}) '
-        "{ __typename ... on PaymentReceived { receipt replayed } } }"
+        f'mutation {{ payWithReading(input: {{paymentId: "1", account: "{account}", amount: "200.00", paidAt: "{now}"}}) '
+        "{ __typename ... on PaymentTaken { receipt replayed balance } ... on Refusal { code text hint } } }"
     )
     return f"""\
 bels serves a sandbox: {url}
@@ -142,7 +142,10 @@ bels serves a sandbox: {url}
         a payment, the same as often as you like:
 {_curl(url, paying)}
 
-  The cases to pass, the clock and faults on demand: docs/sandbox.md
+        the same account by OSMP, as a terminal asks:
+        curl -s '{url}/partners/osmp?command=check&txn_id=1&account={account}&sum=200.00' -u {bank.client}:{bank.secret}
+
+  The guide: docs/partners.md. The cases to pass, the clock and faults on demand: docs/sandbox.md
   Ctrl-C stops it; --fresh begins it anew."""
 
 

@@ -11,7 +11,7 @@ from re import compile as pattern
 from typing import Protocol
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from bels.access.callers import Caller, Right
@@ -21,6 +21,7 @@ from bels.domain.rulebook import Requisites
 from bels.printing.bill_pdf import bill_pdf
 from bels.printing.person import Person
 from bels.projections.bills import Bill, seen_from
+from bels.web.refused import Refused, admit, try_again
 
 PRINTED_AT_ONCE_MAX = 2
 """Bills under print in one process; the others wait."""
@@ -50,15 +51,6 @@ class Bills(Protocol):
         """Record what staff looked at."""
 
 
-class Refused(Exception):
-    """A request is refused, with the status and the code to answer."""
-
-    def __init__(self, status: int, code: str, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.code = code
-
-
 def bill_routes(found: Bills, rights: Rights) -> list[Route]:
     """Give the route of printed bills."""
     printing = asyncio.Semaphore(PRINTED_AT_ONCE_MAX)
@@ -70,11 +62,9 @@ def bill_routes(found: Bills, rights: Rights) -> list[Route]:
             account, period = _named(request)
             bill, requisites, person = await _find(request, account, period)
         except Refused as refusal:
-            headers = {"www-authenticate": "Bearer"} if refusal.status == 401 else {}
-            return JSONResponse({"error": str(refusal), "code": refusal.code}, refusal.status, headers)
+            return refusal.answer()
         if waiting >= WAITING_MAX:
-            told = {"error": "too many bills are under print", "code": "RATE_LIMITED"}
-            return JSONResponse(told, 429, {"retry-after": "5"})
+            return try_again(429, "RATE_LIMITED", "too many bills are under print", 5)
         waiting += 1
         try:
             async with printing:
@@ -90,10 +80,7 @@ def bill_routes(found: Bills, rights: Rights) -> list[Route]:
 
     async def _find(request: Request, account: str, period: str) -> tuple[Bill, Requisites | None, Person | None]:
         caller = await found.caller(request)
-        if rights.first_refused(frozenset({FIELD}), caller.rights) is not None:
-            if not caller.subject:
-                raise Refused(401, "UNAUTHENTICATED", "sign in: Authorization: Bearer ...")
-            raise Refused(403, "FORBIDDEN", f"this {caller.kind.value.lower()} may not print bills")
+        admit(rights, caller, FIELD, "print bills")
         personal = request.query_params.get("personal") == "1"
         if personal and not caller.rights & _PERSONAL:
             raise Refused(

@@ -10,14 +10,14 @@ from re import compile as pattern
 from typing import Protocol
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from bels.access.callers import STAFF, Caller, Sight
 from bels.access.rights import Rights
 from bels.access.tenures import Tenure
 from bels.reception.evidence import Evidence
-from bels.web.bills import Refused
+from bels.web.refused import Refused, admit
 
 PATH = "/evidence/{evidence}"
 
@@ -51,8 +51,7 @@ def evidence_routes(found: Photos, rights: Rights) -> list[Route]:
         try:
             photo, content = await _find(request)
         except Refused as refusal:
-            headers = {"www-authenticate": "Bearer"} if refusal.status == 401 else {}
-            return JSONResponse({"error": str(refusal), "code": refusal.code}, refusal.status, headers)
+            return refusal.answer()
         headers = {
             "content-disposition": f'inline; filename="{photo.evidence}.{_ENDINGS[photo.content_type]}"',
             "cache-control": "no-store",
@@ -64,10 +63,7 @@ def evidence_routes(found: Photos, rights: Rights) -> list[Route]:
 
     async def _find(request: Request) -> tuple[Evidence, bytes]:
         caller = await found.caller(request)
-        if rights.first_refused(frozenset({FIELD}), caller.rights) is not None:
-            if not caller.subject:
-                raise Refused(401, "UNAUTHENTICATED", "sign in: Authorization: Bearer ...")
-            raise Refused(403, "FORBIDDEN", f"this {caller.kind.value.lower()} may not see photos")
+        admit(rights, caller, FIELD, "see photos")
         name = request.path_params["evidence"]
         kept = await found.find(name) if _EVIDENCE.fullmatch(name) else None
         if kept is None or not _may_see(caller, *kept):

@@ -26,7 +26,7 @@ from bels.payments.reconciling.transfers import Recorded, TransferError
 from bels.payments.reconciling.working import enter_statement
 from bels.payments.till import Till
 from bels.reception.counter import database
-from bels.web.bills import Refused
+from bels.web.refused import Refused, admit, try_again
 
 REPORT_FIELD = "Query.reconciliation"
 STATEMENT_FIELD = "Mutation.recordTransfer"
@@ -51,7 +51,7 @@ class Visitors(Protocol):
     async def caller(self, request: Request) -> Caller:
         """Say who asks."""
 
-    async def record(self, caller: Caller, request: Request, field: str, account: str) -> None:
+    async def record(self, caller: Caller, request: Request, field: str, *accounts: str) -> None:
         """Record what staff looked at."""
 
 
@@ -63,15 +63,14 @@ def reconciling_routes(till: Till, visitors: Visitors, rights: Rights) -> list[R
     async def in_turn(request: Request) -> Response:
         nonlocal waiting
         if waiting >= WAITING_MAX:
-            return _told(429, "RATE_LIMITED", "too many reports are being made", {"retry-after": "5"})
+            return try_again(429, "RATE_LIMITED", "too many reports are being made", 5)
         waiting += 1
         try:
             return await (_statement(request) if request.method == "POST" else _report(request))
         except Refused as refusal:
-            headers = {"www-authenticate": "Bearer"} if refusal.status == 401 else {}
-            return _told(refusal.status, refusal.code, str(refusal), headers)
+            return refusal.answer()
         except TryLater:
-            return _told(503, "TRY_LATER", "nothing was stored; try again in a moment", {"retry-after": "2"})
+            return try_again(503, "TRY_LATER", "nothing was stored; try again in a moment", 2)
         finally:
             waiting -= 1
 
@@ -82,11 +81,12 @@ def reconciling_routes(till: Till, visitors: Visitors, rights: Rights) -> list[R
         partner = _partner(caller, request.path_params["partner"])
         told = None
         if partner is not None:
-            await visitors.record(caller, request, "reconciliation.report", "")
             async with working, database(till.counter) as db:
                 told = await report(db, till.counter.door.raw_texts, partner, day, form, encoding)
         if partner is None or told is None:
             raise Refused(404, "NOT_FOUND", "this day was never compared")
+        # What cannot be recorded is not shown.
+        await visitors.record(caller, request, "reconciliation.report", *told.accounts)
         charset = "utf-8" if form is Form.HTML else encoding.value
         headers = {
             "content-disposition": f'{"inline" if form is Form.HTML else "attachment"}; filename="{report_name(partner, day, form)}"',
@@ -94,7 +94,7 @@ def reconciling_routes(till: Till, visitors: Visitors, rights: Rights) -> list[R
             "cache-control": "no-store",
             "x-content-type-options": "nosniff",
         }
-        return Response(told, headers={**headers, "content-type": f"{_MEDIA[form]}; charset={charset}"})
+        return Response(told.content, headers={**headers, "content-type": f"{_MEDIA[form]}; charset={charset}"})
 
     async def _statement(request: Request) -> Response:
         caller = await _admitted(request, STATEMENT_FIELD)
@@ -110,10 +110,7 @@ def reconciling_routes(till: Till, visitors: Visitors, rights: Rights) -> list[R
 
     async def _admitted(request: Request, field: str) -> Caller:
         caller = await visitors.caller(request)
-        if rights.first_refused(frozenset({field}), caller.rights) is not None:
-            if not caller.subject:
-                raise Refused(401, "UNAUTHENTICATED", "sign in: Authorization: Bearer ...")
-            raise Refused(403, "FORBIDDEN", f"this {caller.kind.value.lower()} may not do this")
+        admit(rights, caller, field, "do this")
         return caller
 
     def _partner(caller: Caller, name: str) -> Partner | None:
@@ -162,7 +159,3 @@ async def _body(request: Request) -> bytes:
 
 def _recorded(recorded: Recorded) -> dict[str, object]:
     return {"new": list(recorded.new), "known": recorded.known, "others": recorded.others}
-
-
-def _told(status: int, code: str, reason: str, headers: dict[str, str]) -> Response:
-    return JSONResponse({"error": reason, "code": code}, status, headers)

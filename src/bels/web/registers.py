@@ -7,6 +7,7 @@ asked for over GraphQL. The same file again gets the same answer; a file in quar
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import PurePosixPath
 from typing import Protocol
@@ -26,12 +27,15 @@ from bels.payments.registers.files import CHUNK_BYTES, FILE_BYTES_MAX, FileState
 from bels.payments.registers.layout import layouts_of
 from bels.payments.registers.taking import work_on
 from bels.payments.till import Till
-from bels.web.bills import Refused
+from bels.web.refused import Refused, not_admitted, try_again
 
 PATH = "/partners/registers/{layout}"
 
 UPLOADS_AT_ONCE_MAX = 8
 """Files on their way in one process; more are told to come again."""
+
+UPLOADS_OF_ONE_MAX = 3
+"""Of one partner: whoever sends slowly keeps nobody else from sending."""
 
 UPLOAD_S_MAX = 300
 """So long one file may take to arrive."""
@@ -57,39 +61,36 @@ class Callers(Protocol):
 
 def register_routes(found: Callers, till: Till) -> list[Route]:
     """Give the route of registers."""
-    under_way = 0
+    under_way: Counter[str] = Counter()
 
     async def upload(request: Request) -> Response:
-        nonlocal under_way
-        if under_way >= UPLOADS_AT_ONCE_MAX:
-            return _told(429, "RATE_LIMITED", "too many registers are on their way", {"retry-after": "5"})
-        under_way += 1
         try:
             partner, layout = await _whose(request)
-            async with asyncio.timeout(UPLOAD_S_MAX):
-                kept, repeated = await _stored(request, partner, layout)
-            if kept.size <= AT_ONCE_BYTES_MAX:
-                kept = await work_on(till, kept.file)
+            if under_way.total() >= UPLOADS_AT_ONCE_MAX or under_way[partner.client] >= UPLOADS_OF_ONE_MAX:
+                return try_again(429, "RATE_LIMITED", "too many registers are on their way", 5)
+            under_way[partner.client] += 1
+            try:
+                async with asyncio.timeout(UPLOAD_S_MAX):
+                    kept, repeated = await _stored(request, partner, layout)
+                if kept.size <= AT_ONCE_BYTES_MAX:
+                    kept = await work_on(till, kept.file)
+            finally:
+                under_way[partner.client] -= 1
         except Refused as refusal:
-            headers = {"www-authenticate": "Bearer"} if refusal.status == 401 else {}
-            return _told(refusal.status, refusal.code, str(refusal), headers)
+            return refusal.answer()
         except FileTooLargeError as error:
-            return _told(413, "TOO_LARGE", str(error))
+            return Refused(413, "TOO_LARGE", str(error)).answer()
         except (TimeoutError, ClientDisconnect):
-            return _told(408, "TIMEOUT", f"the file did not arrive in {UPLOAD_S_MAX} s; nothing was stored")
+            return Refused(408, "TIMEOUT", f"the file did not arrive in {UPLOAD_S_MAX} s; nothing was stored").answer()
         except TryLater:
-            return _told(503, "TRY_LATER", "send the same file again in a moment", {"retry-after": "5"})
-        finally:
-            under_way -= 1
+            return try_again(503, "TRY_LATER", "send the same file again in a moment", 5)
         is_done = kept.state not in (FileState.RECEIVED, FileState.TAKING)
         return JSONResponse(_shown(kept, repeated), 200 if is_done else 202, {"cache-control": "no-store"})
 
     async def _whose(request: Request) -> tuple[Partner, str]:
         caller = await found.caller(request)
         if caller.kind is not Kind.PARTNER or Right.PARTNER_PAYMENTS not in caller.rights:
-            if not caller.subject:
-                raise Refused(401, "UNAUTHENTICATED", "sign in: Authorization: Bearer ...")
-            raise Refused(403, "FORBIDDEN", f"this {caller.kind.value.lower()} brings no registers")
+            raise not_admitted(caller, "bring registers")
         partner, layout = till.partners.of(caller.subject), request.path_params["layout"]
         address = till.counter.door.doorkeeper.address(request.scope["headers"], request.scope.get("client"))
         if not partner.may_come_from(address):
@@ -100,7 +101,8 @@ def register_routes(found: Callers, till: Till) -> list[Route]:
             # What is wrong with the contract is not the bank's to read.
             raise Refused(503, "TRY_LATER", "the registers of this partner cannot be taken now") from None
         if layout not in known:
-            raise Refused(404, "NOT_FOUND", f"there is no register {layout[:40]} here")
+            agreed = f"only {', '.join(sorted(known))}" if known else "none is agreed"
+            raise Refused(404, "NOT_FOUND", f"there is no register {layout[:40]} here: {agreed}")
         return partner, layout
 
     async def _stored(request: Request, partner: Partner, layout: str) -> tuple[RegisterFile, bool]:
@@ -153,7 +155,3 @@ def _shown(kept: RegisterFile, repeated: bool) -> dict[str, object]:
         "text": FILE_FAULTS[kept.fault] if kept.fault is not None else None,
         "detail": kept.detail,
     }
-
-
-def _told(status: int, code: str, error: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse({"error": error, "code": code}, status, headers)

@@ -15,10 +15,10 @@ from bels.payments.cards.orders import KINDS
 from bels.payments.cards.refusals import WORDS, CardReason, holds_card_number
 from bels.payments.cards.signatures import ANSWER, CHECK, FORM, PAY, is_signed, signature
 from bels.payments.partners import PartnersError, partners_of
-from tests.domain.vectors import EXAMPLES
+from tests.domain.vectors import vector
 from tests.payments.cards.paying import contract_with
 
-F11 = next(v for v in EXAMPLES["vectors"] if v["id"] == "F11")
+F11 = vector("F11")
 PUBLISHED = {name: value for name, value in F11["given"].items() if name.startswith("MNT_")}
 CODE = F11["given"]["code"]
 
@@ -87,6 +87,8 @@ def test_the_vat_and_the_limits_are_those_of_the_day(tmp_path: Path) -> None:
         ({"vat": [{"since": date(2026, 1, 1), "tag": 7}]}, "tag"),
         ({"limits": [{"since": date(2026, 1, 1), "operation": 15000}]}, "roubles"),
         ({"limits": [{"since": date(2026, 1, 1), "day_count": 0}]}, "day_count"),
+        ({"limits": [{"since": date(2026, 1, 1), "day": "0.00"}]}, "limits.day is a text of roubles from 0.01"),
+        ({"vat": []}, "vat has no row"),
         ({"sno": 9}, "sno"),
         ({"expires_min": 0}, "expires_min"),
         ({"test_mode": "yes"}, "test_mode"),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bels.command import DONE, NOTHING_DONE, PARTLY, CliError
-from bels.commands_of_partners import add_charges, add_exchange, add_partners, add_registers
+from bels.commands_of_partners import add_charges, add_exchange, add_gis, add_partners, add_registers
 from bels.domain.periods import period
 from tests.conftest import new_supplier
 
@@ -64,6 +64,7 @@ def shell(
     for add in (add_registers, add_exchange, add_partners):
         add(command)
     add_charges(command, period)
+    add_gis(command, period)
 
     def typed(*words: str) -> int:
         arguments = parser.parse_args(words)
@@ -97,6 +98,25 @@ def test_charges_are_written_into_a_folder(shell: Shell, tmp_path: Path, capsys:
 
     assert [each.name for each in folder.iterdir()] == ["5001000002_40702810138250123017_1_0524.txt"]
     assert "строк 0, сумма 0.00" in capsys.readouterr().out
+
+
+def test_readings_are_written_for_the_state_system(
+    shell: Shell, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    devices, folder = tmp_path / "devices.csv", tmp_path / "gis"
+    folder.mkdir()
+    devices.write_text("account,meter,root_guid\n1000001,E-1,75da5333-0000-4000-8000-000000000001\n", "utf-8")
+
+    assert shell("gis", "write", "2024-05", str(folder), "--devices", str(devices)) == DONE
+
+    assert capsys.readouterr().out == "Документов 0, показаний 0\n"
+    with pytest.raises(CliError, match="is no folder"):
+        shell("gis", "write", "2024-05", str(devices), "--devices", str(devices))
+    devices.write_text("account,meter\n", "utf-8")
+    with pytest.raises(CliError, match="no column root_guid"):
+        shell("gis", "write", "2024-05", str(folder), "--devices", str(devices))
+    with pytest.raises(CliError, match="nothing"):
+        shell("gis", "write", "2024-05", str(folder), "--devices", str(tmp_path / "nothing"))
 
 
 def test_it_is_said_how_the_exchange_stands(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from bels.commands_of_partners import check_contracts
 from bels.exchanging import check_exchange
 from bels.payments.exchange.contracts import exchange_of
-from bels.payments.partners import Partner, PartnersError
+from bels.payments.partners import SECTIONS, Partner, PartnersError
 
 EXAMPLE = Path(__file__).parents[3] / "deploy" / "partners" / "partners.toml"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJlbHNiZWxzYmVsc2JlbHNiZWxzYmVsc2JlbHNiZWxz"
@@ -26,16 +26,49 @@ def test_the_example_of_all_contracts_can_be_used(tmp_path: Path) -> None:
     for name in ("sber.key", "moneta.code"):
         (tmp_path / name).write_text("QWERTY\n", "utf-8")
     table = tmp_path / "partners.toml"
-    table.write_text(EXAMPLE.read_text("utf-8").replace("/etc/bels", str(tmp_path)), "utf-8")
+    table.write_text(EXAMPLE.read_text("utf-8").replace("/etc/bels-partners", str(tmp_path)), "utf-8")
 
     partners = check_contracts(table)
 
+    assert {name for each in partners.partners for name in each.sections} == set(SECTIONS)
     assert [each.name for each in partners.partners] == ["sber", "terminals", "app", "moneta"]
     sber = exchange_of(partners.partners[0])
     assert sber.layout_of("Evening_20240520.TXT") == "evening"
     assert sber.layout_of("other.txt") is None
     assert sber.pull is not None
     assert (len(sber.keys), len(sber.pull.host_keys), sber.pull.fingerprints) == (1, 1, ())
+
+
+@pytest.mark.parametrize(
+    ("below", "where"),
+    [
+        ("[partner.sber]\n", "partner.sber.nonsense is unknown: addresses, charges, client, "),
+        ("[partner.sber.eps]", "partner.sber.eps.nonsense is unknown: balance_sign, encoding, "),
+        ("[partner.sber.registers.evening]", "partner.sber.registers.evening.nonsense is unknown: about, bom, "),
+        ("[partner.sber.exchange]\n", "partner.sber.exchange.nonsense is unknown: bytes_max, "),
+        ("[partner.sber.exchange.pull]", "partner.sber.exchange.pull.nonsense is unknown: done, "),
+        ("[partner.sber.charges]", "partner.sber.charges.nonsense is unknown: account, "),
+        ("[partner.sber.reconciliation]\n", "partner.sber.reconciliation.nonsense is unknown: accounts, "),
+        ("[partner.terminals.osmp]\n", "partner.terminals.osmp.nonsense is unknown: balance_sign, "),
+        ("[partner.app.webhooks]\n", "partner.app.webhooks.nonsense is unknown: at_once, "),
+        ("[partner.moneta.moneta]\n", "partner.moneta.moneta.nonsense is unknown: api, "),
+    ],
+)
+def test_a_slip_of_the_pen_in_a_contract_is_told_with_the_names_that_there_are(
+    below: str, where: str, tmp_path: Path
+) -> None:
+    for name in ("sber.key", "moneta.code"):
+        (tmp_path / name).write_text("QWERTY\n", "utf-8")
+    head, found, rest = EXAMPLE.read_text("utf-8").replace("/etc/bels-partners", str(tmp_path)).partition(below)
+    assert found
+    table = tmp_path / "partners.toml"
+    own, _, others = rest.partition("\n")
+    table.write_text(f"{head}{found}{own}\nnonsense = 1\n{others}", "utf-8")
+
+    with pytest.raises(PartnersError) as refused:
+        check_contracts(table)
+
+    assert str(refused.value).startswith(where)
 
 
 @pytest.mark.parametrize(

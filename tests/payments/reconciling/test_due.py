@@ -119,13 +119,19 @@ async def test_a_report_tells_the_sums_and_every_difference(books: Books) -> Non
     assert same is not None
     assert page is not None
     assert never is None
-    told = text.decode("cp1251")
-    assert told == same.decode()
+    told = text.content.decode("cp1251")
+    assert told == same.content.decode()
     assert "Реестр банка;2;115,00\r\n" in told
     assert "Разница: реестр минус зачислено;;15,00\r\n" in told
     assert ";суммы различаются;не разобрано;'=1+1;1000001;1000001;110,00;100,00;10,00;" in told
-    assert "&lt;b&gt;" in page.decode()
-    assert "<b>" not in page.decode()
+    assert "строка ждёт решения оператора" in told
+    assert "REVIEW" not in told + page.content.decode()
+    # Printed on an upright page, the columns at the right would be cut off.
+    assert "@page { size: A4 landscape" in page.content.decode()
+    assert '<td class="sum">110,00</td>' in page.content.decode()
+    assert "&lt;b&gt;" in page.content.decode()
+    assert "<b>" not in page.content.decode()
+    assert text.accounts == page.accounts == ("1000001",)
     assert report_name(books.partner, DAY, Form.CSV) == "sverka_sber_2024-05-20.csv"
 
 
@@ -136,17 +142,17 @@ async def test_a_report_tells_the_sums_and_every_difference(books: Books) -> Non
         ({"since": "2024-01-01"}, "since is a day"),
         ({"register": 1}, "register is true or false"),
         ({"cut_off": "24:00"}, "cut_off is a Moscow time"),
-        ({"answer_days": 31}, "answer_days is a number of days"),
-        ({"transfer_days": True}, "transfer_days is a number of days"),
+        ({"answer_days": 31}, "answer_days is a whole number from 0 to 30"),
+        ({"transfer_days": True}, "transfer_days is a whole number"),
         ({"payers": ["500100732259"]}, "payers is a list"),
         ({"accounts": "40702810138250123017"}, "accounts is a list"),
         ({"purpose_day": "("}, "purpose_day is no pattern"),
         ({"purpose_day": "день"}, "one group"),
         ({"fee": 1}, "fee is a list"),
-        ({"fee": [{"since": DAY, "part": "1"}]}, "and nothing else"),
-        ({"fee": [{"percent": "1"}]}, "`since`, a day"),
+        ({"fee": [{"since": DAY, "part": "1"}]}, "fee.part is unknown"),
+        ({"fee": [{"percent": "1"}]}, "fee.since is a day"),
         ({"fee": [{"since": DAY, "percent": "101"}]}, "0 to 100"),
-        ({"fee": [{"since": DAY, "percent": "NaN"}]}, "is a text"),
+        ({"fee": [{"since": DAY, "percent": "NaN"}]}, "fee.percent is a text of 0 to 100"),
         ({"fee": [{"since": DAY, "minimum": "-1"}]}, "roubles"),
     ],
 )

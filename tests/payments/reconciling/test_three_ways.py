@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import datetime, time, timedelta
 from decimal import Decimal
@@ -13,7 +14,7 @@ from bels.payments.reconciling import differences
 from bels.payments.reconciling.differences import Act, DifferenceState, acts_of
 from bels.payments.reconciling.three_ways import close, day_of
 from bels.payments.till import Paid, cancel
-from tests.payments.reconciling.books import DAY, NEXT, Books, Row
+from tests.payments.reconciling.books import CONTRACT, DAY, NEXT, Books, Row
 
 A_DAY = {"days": 1, "hours": 12}
 """After this time the register of the day is missed; the transfer a day later."""
@@ -308,6 +309,59 @@ async def test_new_facts_open_a_difference_and_its_closed_day_again_and_that_is_
         acts = [act.act for act in await acts_of(db, client, DAY)]
         assert acts.count(Act.DAY_CLOSED) == acts.count(Act.DAY_REOPENED) == 1
         assert {Act.FOUND, Act.EXPLAINED, Act.CLEARED} <= set(acts)
+
+
+async def told_closings(books: Books) -> list[dict[str, str]]:
+    """Give what the bank was told of its closed days."""
+    rows = await books.banks.bels.pool.fetch(
+        "SELECT data FROM webhook_event WHERE type = 'reconciliation.closed.v1' AND partner = $1 ORDER BY recorded_at",
+        books.partner.actor,
+    )
+    return [json.loads(row["data"]) for row in rows]
+
+
+async def test_a_bank_is_told_of_its_day_once_for_each_time_that_it_is_closed(books: Books) -> None:
+    paid = await books.paid("1", "100.00")
+    await books.register(Row("1", "110.00", fee="1.10"))
+    books.banks.house.wait(days=4)
+    client, told = books.partner.client, []
+    for closing in range(2):
+        async with books.banks.bels.pool.acquire() as db:
+            for each in await books.differences():
+                if each.state == "OPEN":
+                    await differences.work(
+                        db, each.number, DifferenceState.EXPLAINED, "письмо", None, "operator:7", books.banks.house.at
+                    )
+            for _ in range(2):
+                closed = await close(db, client, DAY, "разобрано", "operator:7", books.banks.house.at)
+                assert closed is not None
+                assert closed[1]
+                await books.compared()
+        told = await told_closings(books)
+        if closing == 0:
+            await reverse(books, paid)
+            assert (await books.compared()).state == "OPEN"
+            books.banks.house.wait(hours=1)
+
+    assert [each["ourSum"] for each in told] == ["100.00", "0.00"]
+    assert told[0] == {
+        "day": "2024-05-20", "theirCount": 1, "theirSum": "110.00", "ourCount": 1, "ourSum": "100.00", "transferSum": "0.00",
+    }  # fmt: skip
+
+
+async def test_a_bank_is_told_of_a_day_on_which_all_agrees_and_which_closes_by_itself(books: Books) -> None:
+    books.as_agreed(
+        replace(books.partner, sections={"reconciliation": {"since": DAY, "transfer": False, "fee": CONTRACT["fee"]}})
+    )
+    await books.paid("1", "100.00")
+    await books.register(Row("1", "100.00"))
+    assert await told_closings(books) == []
+    books.banks.house.wait(days=9)
+
+    for _ in range(2):
+        assert (await books.compared()).closed_by == "bels:reconciling"
+
+    assert [each["theirSum"] for each in await told_closings(books)] == ["100.00"]
 
 
 async def test_a_day_is_not_closed_while_anything_is_open_or_awaited(books: Books) -> None:

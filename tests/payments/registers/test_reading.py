@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
 import zipfile
 from collections.abc import AsyncIterator
 from datetime import date
@@ -23,9 +22,9 @@ from bels.payments.registers.layout import Layout, layout_for, layout_of, layout
 from bels.payments.registers.reading import Reader
 from bels.payments.registers.rows import BadRow, Judged, Row
 from tests.channels.household import moscow
+from tests.domain.vectors import vector
 
 SAMPLES = Path(__file__).parent / "samples"
-EXAMPLES = Path(__file__).parents[4] / "shared" / "examples.json"
 TODAY = date(2024, 5, 21)
 SUM, FEES, NET = Decimal("2841.16"), Decimal("28.41"), Decimal("2812.75")
 
@@ -61,14 +60,6 @@ def sample(name: str) -> bytes:
     """Give the sample of a layout."""
     (path,) = SAMPLES.glob(f"{name}.*")
     return path.read_bytes()
-
-
-def vector(number: str) -> dict[str, Any]:
-    """Give a vector of the trade."""
-    if not EXAMPLES.exists():
-        pytest.skip(f"{EXAMPLES} is not here: the vectors of the partners are not tested")
-    told = json.loads(EXAMPLES.read_text("utf-8"))["vectors"]
-    return next(each for each in told if each["id"] == number)
 
 
 # Layouts ---------------------------------------------------------------------------------------------------------
@@ -376,6 +367,21 @@ def test_a_header_without_its_columns_holds_the_file() -> None:
 def test_a_line_without_an_end_is_not_gathered_in_memory() -> None:
     assert fault_of(shipped_layout("sber-evening"), b"7" * 10_000_000)[0] is FileFault.LINE_TOO_LONG
     assert fault_of(shipped_layout("sber-evening"), LINE + b"\n" + b"7" * 70_000 + b"\n")[0] is FileFault.LINE_TOO_LONG
+
+
+@pytest.mark.parametrize(
+    "letter",
+    [
+        b"Subject: " + b"=?utf-8?q?a?= " * 1_000,
+        b"From: x\nSubject: 1" + b"\r\n =?utf-8?q?a?=" * 1_000,
+        b"From: x\nContent-Type: text/plain" + b"; a*0=b" * 1_000,
+        b"Content-Type: multipart/mixed; boundary=a\n\n" + b"--a\nContent-Type: multipart/mixed; boundary=a\n\n" * 200,
+        b"From: x\n\n--a\rcontent-transfer-encoding :" + b"7" * 3_000,
+    ],
+    ids=["subject", "folded", "parameters", "parts", "encoding"],
+)
+def test_a_letter_whose_headers_would_take_hours_is_not_read(letter: bytes) -> None:
+    assert fault_of(shipped_layout("yookassa"), letter + b"\n\n1") == (FileFault.BAD_ARCHIVE, "letter")
 
 
 def test_an_archive_that_is_none_or_unpacks_without_end_holds_the_file(monkeypatch: pytest.MonkeyPatch) -> None:

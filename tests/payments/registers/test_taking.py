@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from bels.domain.terms import Channel
+from bels.domain.commands import MovePaymentIn, MovePaymentOut, SubmitReading
+from bels.domain.terms import AccountNumber, Channel, EntryNumber, Role
+from bels.messages import Message
 from bels.payments.registers import files
 from bels.payments.registers.booking import request_of
 from bels.payments.registers.faults import FileFault
@@ -269,6 +271,52 @@ def _zipped(content: bytes) -> bytes:
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("registry.csv", content)
     return packed.getvalue()
+
+
+async def test_a_return_under_the_id_of_a_payment_waits_and_credits_nothing(desk: Desk) -> None:
+    await pay(desk.till, desk.banks.agent(), ONLINE)
+    await pay(desk.till, desk.banks.agent(), replace(ONLINE, payment_id="p-2"))
+    before = await desk.balance()
+    head = "TRANS_DATE;TRANSACTION_ID;SUM;COMMISSION;USER_INFO;PARENT_TRANSACTION_ID;TRANSACTION_TYPE"
+    lines = [f"2024-05-20 12:00:00;{name};50,00;0,00;1000001;p-1;REFUND" for name in ("p-1", "p-2")]
+
+    file = await desk.taken(_zipped("\n".join([head, *lines]).encode()), "returns.zip")
+
+    assert await desk.outcomes(file) == ["REVIEW MESSAGE_ID_REUSED", "REVIEW MESSAGE_ID_REUSED"]
+    assert await desk.balance() == before
+
+
+async def test_a_sum_is_put_right_only_where_the_payment_is_taken_back(desk: Desk) -> None:
+    await pay(desk.till, desk.banks.agent(), ONLINE)
+    before = await desk.balance()
+    number = (await desk.taken(day(["p-9;1000003;1.00"], 1))).file + 1
+    taken = desk.banks.agent().message_id(f"p-1 corrected {number} reversal")
+    squat = SubmitReading(AT, {"TOTAL": "1"}, Role.CONSUMER)
+    await desk.till.intake.submit(Message(Channel.BANK, taken, "partner:sber", "1000001", squat, "squat"))
+
+    file = await desk.taken(day(["p-1;1000001;250.00;;2024-05-20T11:30:00;10385"]))
+
+    assert file.file == number
+    assert await desk.outcomes(file) == ["REVIEW TAKEN_BACK"]
+    assert await desk.balance() == before
+
+
+@pytest.mark.parametrize("amount", ["200.00", "250.00"])
+async def test_what_was_moved_and_then_taken_back_does_not_stand_for_its_row(desk: Desk, amount: str) -> None:
+    paid = await pay(desk.till, desk.banks.agent(), ONLINE)
+    assert paid.received is not None
+    assert paid.payment.version is not None
+    house, entry, source = desk.banks.house, EntryNumber(paid.payment.version), AccountNumber("1000001")
+    await house.do("1000001", MovePaymentOut(entry, AccountNumber("1000003"), house.at, "ошибка"))
+    there = (Decimal("200.00"), paid.received.paid_on, house.at, paid.received.purpose, "p-1")
+    await house.do("1000003", MovePaymentIn(*there, source, entry, "ошибка"))
+    await cancel(desk.till, desk.banks.agent(), "p-1", "ошибка")
+    before = [await desk.balance(account) for account in ("1000001", "1000003")]
+
+    file = await desk.taken(day([f"p-1;1000001;{amount}"]))
+
+    assert await desk.outcomes(file) == ["REVIEW TAKEN_BACK"]
+    assert [await desk.balance(account) for account in ("1000001", "1000003")] == before
 
 
 async def test_totals_that_do_not_match_take_nothing(desk: Desk) -> None:

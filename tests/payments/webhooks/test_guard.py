@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import socket
 import ssl
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,6 +21,7 @@ from cryptography.x509.oid import NameOID
 from bels.payments.webhooks import subscriptions
 from bels.payments.webhooks.deliver import Hooks, deliver_webhooks, opened_hooks
 from bels.payments.webhooks.guard import (
+    RESOLVERS_MAX,
     GuardError,
     Policy,
     addresses_of,
@@ -142,6 +146,24 @@ async def test_a_name_of_a_private_address_is_refused_before_anything_is_kept() 
     assert refused.value.code == "ADDRESS_NOT_ALLOWED"
     names.addresses = ("8.8.8.8",)
     await check_endpoint(f"https://{NAME}/in", Policy(resolve=names))
+
+
+async def test_names_that_are_slow_to_be_found_hold_up_no_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, answer = threading.Semaphore(0), threading.Event()
+
+    def slow(*_: object, **__: object) -> list[object]:
+        asked.release()
+        answer.wait()
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    lookups = [asyncio.create_task(resolved(f"h{n}.bank.example", 443)) for n in range(RESOLVERS_MAX)]
+    try:
+        await asyncio.gather(*(asyncio.to_thread(asked.acquire) for _ in lookups))
+        assert await asyncio.to_thread(lambda: "work of others") == "work of others"
+    finally:
+        answer.set()
+    assert await asyncio.gather(*lookups) == [[]] * RESOLVERS_MAX
 
 
 async def test_the_system_is_asked_for_addresses() -> None:

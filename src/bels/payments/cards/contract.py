@@ -29,20 +29,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from re import compile as pattern
-from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
 
 from bels.access.vault import Vault
-from bels.domain.money import is_amount, to_kopecks
 from bels.domain.terms import Money
 from bels.outgoing.moneta import MonetaApi
 from bels.payments.partners import Partner, Partners, PartnersError
+from bels.payments.section import Section, section_of
 from bels.payments.till import Agent, Till
 
 SECTION = "moneta"
@@ -50,6 +48,7 @@ CURRENCY = "RUB"
 METHOD = "CARD"
 """The method of commissions."""
 
+KOPECK = Money("0.01")
 LIMIT_OF_LAW = Money("15000.00")
 """A payment up to it needs no identification of the payer (161-ФЗ, 115-ФЗ)."""
 
@@ -91,6 +90,7 @@ _FIELDS = frozenset(
     )
 )
 _LIMIT_FIELDS = frozenset(["since", "operation", "day", "day_count", "month", "month_count"])
+_VAT_FIELDS = frozenset(("since", "tag"))
 _ID = pattern(r"[0-9]{1,20}")
 _NAME = pattern(r"[A-Za-z][A-Za-z0-9_]{0,79}")
 _INN = pattern(r"[0-9]{10}(?:[0-9]{2})?")
@@ -224,39 +224,28 @@ def contract_of(partners: Partners) -> Contract | None:
     if len(found) > 1:
         raise PartnersError(f"{found[1].name}.{SECTION}: {found[0].name} is MONETA already")
     partner = found[0]
-    told, where = partner.sections[SECTION], f"partner.{partner.name}.{SECTION}"
-    unknown = sorted(set(told) - _FIELDS)
-    if unknown:
-        raise PartnersError(f"{where}.{unknown[0]} is unknown: {', '.join(sorted(_FIELDS))}")
-    test_mode = told.get("test_mode", False)
-    if not isinstance(test_mode, bool):
-        raise PartnersError(f"{where}.test_mode is true or false")
+    told = section_of(partner, SECTION)
+    told.only(_FIELDS)
     if not partner.addresses:
         raise PartnersError(
             f"partner.{partner.name}.addresses names where MONETA's notices come from: its signature is weak"
         )
-    sno = told.get("sno", 1)
-    if not (type(sno) is int and 1 <= sno <= SNO_MAX):
-        raise PartnersError(f"{where}.sno is 1 to {SNO_MAX}")
-    minutes = told.get("expires_min", EXPIRES_MIN)
-    if not (type(minutes) is int and 1 <= minutes <= EXPIRES_MIN_MAX):
-        raise PartnersError(f"{where}.expires_min is 1 to {EXPIRES_MIN_MAX}")
-    mnt_id = _text(told, "mnt_id", where, _ID)
+    mnt_id = told.text("mnt_id", None, _ID)
     return Contract(
         partner,
         mnt_id,
-        _url(told, "form", where),
-        _text(told, "payee_inn", where, _INN),
-        secret(_path(told, "code_file", where)),
-        test_mode,
-        sno,
-        _item(told, "item", where, "Электроэнергия"),
-        _item(told, "commission_item", where, "Комиссия за приём платежа"),
-        _vat(told.get("vat"), where),
-        _limits(told.get("limits"), where),
-        timedelta(minutes=minutes),
-        {f"MNT_{name.upper()}": _url(told, name, where) for name in _RETURNS if name in told},
-        _api(told, where, mnt_id) if "api" in told else None,
+        _url(told, "form"),
+        told.text("payee_inn", None, _INN),
+        secret(_path(told, "code_file")),
+        told.flag("test_mode"),
+        told.whole("sno", 1, 1, SNO_MAX),
+        _item(told, "item", "Электроэнергия"),
+        _item(told, "commission_item", "Комиссия за приём платежа"),
+        _vat(told),
+        _limits(told),
+        timedelta(minutes=told.whole("expires_min", EXPIRES_MIN, 1, EXPIRES_MIN_MAX)),
+        {f"MNT_{name.upper()}": _url(told, name) for name in _RETURNS if name in told.values},
+        _api(told, mnt_id) if "api" in told.values else None,
     )
 
 
@@ -276,104 +265,72 @@ def secret(file: Path) -> str:
     return text
 
 
-def _api(told: Mapping[str, Any], where: str, mnt_id: str) -> ApiAccess:
+def _api(told: Section, mnt_id: str) -> ApiAccess:
     payment_password = "payment_password_file"  # noqa: S105 - the name of a field
     access = ApiAccess(
-        _url(told, "api", where),
-        _text(told, "api_user", where),
-        _path(told, "api_password_file", where),
-        _text(told, "api_account", where, _ID) if "api_account" in told else mnt_id,
-        _path(told, payment_password, where) if payment_password in told else None,
-        _text(told, "card_payer", where, _NAME) if "card_payer" in told else "card",
-        _text(told, "forget_token", where, _NAME) if "forget_token" in told else None,
-        _text(told, "receipt_attribute", where, _NAME) if "receipt_attribute" in told else None,
+        _url(told, "api"),
+        told.text("api_user"),
+        _path(told, "api_password_file"),
+        told.text("api_account", mnt_id, _ID),
+        _path(told, payment_password) if payment_password in told.values else None,
+        told.text("card_payer", "card", _NAME),
+        told.text_or_none("forget_token", _NAME),
+        told.text_or_none("receipt_attribute", _NAME),
     )
     secret(access.password_file)
     return access
 
 
-def _vat(told: object, where: str) -> tuple[tuple[date, int], ...]:
-    if told is None:
+def _vat(told: Section) -> tuple[tuple[date, int], ...]:
+    if "vat" not in told.values:
         return VAT_OF_LAW
-    if not isinstance(told, list) or not 1 <= len(told) <= ROWS_MAX:
-        raise PartnersError(f"{where}.vat is a list of 1 to {ROWS_MAX} rows since, tag")
     rows = []
-    for row in told:
-        if not (isinstance(row, dict) and set(row) == {"since", "tag"} and type(row["since"]) is date):
-            raise PartnersError(f"{where}.vat has rows of since (a day) and tag")
-        if row["tag"] not in VAT_TAGS:
-            raise PartnersError(f"{where}.vat: a tag is one of {', '.join(map(str, VAT_TAGS))}")
-        rows.append((row["since"], row["tag"]))
+    for row in told.rows("vat", ROWS_MAX, _VAT_FIELDS):
+        if row.values.get("tag") not in VAT_TAGS:
+            raise PartnersError(f"{row.at('tag')} is one of {', '.join(map(str, VAT_TAGS))}")
+        rows.append((row.since(), row.values["tag"]))
+    if not rows:
+        raise PartnersError(f"{told.at('vat')} has no row")
     # Before its first row the tag of that row: a payment is never left without one.
     first = min(rows)
     return ((date.min, first[1]), *sorted(rows))
 
 
-def _limits(told: object, where: str) -> tuple[Limits, ...]:
-    if told is None:
+def _limits(told: Section) -> tuple[Limits, ...]:
+    if "limits" not in told.values:
         return (Limits(),)
-    if not isinstance(told, list) or len(told) > ROWS_MAX:
-        raise PartnersError(f"{where}.limits is a list of at most {ROWS_MAX} rows")
-    rows = []
-    for row in told:
-        if not (isinstance(row, dict) and set(row) <= _LIMIT_FIELDS and type(row.get("since")) is date):
-            raise PartnersError(f"{where}.limits has rows of {', '.join(sorted(_LIMIT_FIELDS))}")
-        for name in ("day_count", "month_count"):
-            if name in row and not (type(row[name]) is int and 1 <= row[name] <= COUNT_MAX):
-                raise PartnersError(f"{where}.limits.{name} is 1 to {COUNT_MAX}")
-        rows.append(
-            Limits(
-                row["since"],
-                _sum(row, "operation", where) or LIMIT_OF_LAW,
-                _sum(row, "day", where),
-                row.get("day_count"),
-                _sum(row, "month", where),
-                row.get("month_count"),
-            )
+    return tuple(
+        Limits(
+            row.since(),
+            row.money("operation", least=KOPECK) or LIMIT_OF_LAW,
+            row.money("day", least=KOPECK),
+            row.whole_or_none("day_count", 1, COUNT_MAX),
+            row.money("month", least=KOPECK),
+            row.whole_or_none("month_count", 1, COUNT_MAX),
         )
-    return tuple(rows)
+        for row in told.rows("limits", ROWS_MAX, _LIMIT_FIELDS)
+    )
 
 
-def _sum(told: Mapping[str, Any], name: str, where: str) -> Money | None:
-    if name not in told:
-        return None
-    try:
-        amount = Decimal(told[name]) if isinstance(told[name], str) else None
-    except InvalidOperation:
-        amount = None
-    if amount is None or not is_amount(amount):
-        raise PartnersError(f'{where}.limits.{name} is a text of roubles, like "15000.00"')
-    return to_kopecks(amount)
-
-
-def _text(told: Mapping[str, Any], name: str, where: str, shape: Any = None) -> str:
-    value = told.get(name)
-    if not (isinstance(value, str) and 0 < len(value) <= 200 and value.isprintable()):
-        raise PartnersError(f"{where}.{name} is a text of 1 to 200 characters")
-    if shape is not None and not shape.fullmatch(value):
-        raise PartnersError(f"{where}.{name} is {shape.pattern}")
-    return value
-
-
-def _item(told: Mapping[str, Any], name: str, where: str, default: str) -> str:
-    value = _text(told, name, where) if name in told else default
+def _item(told: Section, name: str, default: str) -> str:
+    value = told.text(name, default)
     # The register's software takes no quotes in the names of items.
     if any(sign in value for sign in "\"'<>&\\"):
-        raise PartnersError(f"{where}.{name} holds no quotes and no angle brackets")
+        raise PartnersError(f"{told.at(name)} holds no quotes and no angle brackets")
     return value
 
 
-def _path(told: Mapping[str, Any], name: str, where: str) -> Path:
-    path = Path(_text(told, name, where))
+def _path(told: Section, name: str) -> Path:
+    path = Path(told.text(name))
     if not path.is_absolute():
-        raise PartnersError(f"{where}.{name} is the whole path of a file")
+        raise PartnersError(f"{told.at(name)} is the whole path of a file")
     return path
 
 
-def _url(told: Mapping[str, Any], name: str, where: str) -> str:
-    value = _text(told, name, where)
+def _url(told: Section, name: str) -> str:
+    value = told.text(name)
     url = urlsplit(value)
     is_here = url.hostname in ("127.0.0.1", "::1", "localhost")
     if not url.hostname or (url.scheme != "https" and not (is_here and url.scheme == "http")):
-        raise PartnersError(f"{where}.{name} is an https URL")
+        raise PartnersError(f"{told.at(name)} is an https URL")
     return value

@@ -8,6 +8,7 @@ from __future__ import annotations
 import unicodedata
 
 UNKNOWN = "?"
+BEGINS_NO_FIELD = "#=+-@ "
 
 _ALIKE = {
     "«": '"', "»": '"', "„": '"', "“": '"', "”": '"', "’": "'", "‘": "'", "ʼ": "'", "–": "-", "—": "-", "−": "-", "‑": "-",
@@ -26,13 +27,18 @@ def written(text: str, encoding: str) -> tuple[str, bool]:
     """
     plain = "".join(" " if not c.isprintable() else c for c in unicodedata.normalize("NFC", text))
     plain = " ".join(plain.replace(";", ",").split())
-    # A field that begins so would be a comment or a total of the file.
-    plain = plain.lstrip("#=")
     try:
         plain.encode(encoding)
     except UnicodeEncodeError:
-        return "".join(_known(c, encoding) for c in plain).replace(";", ","), True
-    return plain, False
+        # What is alike may be a separator, too: ＃ is alike #.
+        known = "".join(_known(c, encoding) for c in plain).replace(";", ",")
+        return _begun(" ".join(known.split())), True
+    return _begun(plain), False
+
+
+def _begun(text: str) -> str:
+    """Give a field as it may begin: so begin comments and totals of the file, and formulas where a clerk opens it as a table."""
+    return text.lstrip(BEGINS_NO_FIELD)
 
 
 def _known(character: str, encoding: str) -> str:

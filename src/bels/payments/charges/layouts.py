@@ -27,10 +27,10 @@ from typing import Any, Literal, get_args
 from bels.domain.rulebook import Requisites
 from bels.domain.terms import Money, Period
 from bels.payments.partners import Partner, PartnersError
+from bels.payments.section import TEXT_LENGTH_MAX, section_of
 
 ENCODINGS = {"cp1251": "cp1251", "koi8-r": "koi8_r", "utf-8": "utf-8", "cp866": "cp866"}
 HEADER_LINES_MAX = 20
-TEXT_LENGTH_MAX = 200
 DAY_MAX = 28
 
 Role = Literal["name", "address", "account", "unified_account", "service_id", "fias", "fias_flat", "amount", "period"]
@@ -120,34 +120,28 @@ def charges_of(partner: Partner) -> ChargesContract | None:
     """
     if "charges" not in partner.sections:
         return None
-    told = partner.sections["charges"]
-    where = f"partner.{partner.name}.charges"
-    unknown = sorted(set(told) - _FIELDS)
-    if unknown:
-        raise PartnersError(f"{where}.{unknown[0]} is unknown: {', '.join(sorted(_FIELDS))}")
-    layout = layouts().get(str(told.get("layout")))
+    told = section_of(partner, "charges")
+    told.only(_FIELDS)
+    layout = layouts().get(str(told.values.get("layout")))
     if layout is None:
-        raise PartnersError(f"{where}.layout is one of {', '.join(layouts())}")
-    header = told.get("header")
+        raise PartnersError(f"{told.at('layout')} is one of {', '.join(layouts())}")
+    header = told.values.get("header")
     if header is not None and not _is_header(header):
-        raise PartnersError(f"{where}.header is a list of at most {HEADER_LINES_MAX} lines that begin with #")
-    day = told.get("day")
-    if day is not None and not (type(day) is int and 1 <= day <= DAY_MAX):
-        raise PartnersError(f"{where}.day is a day of the month from 1 to {DAY_MAX}")
+        raise PartnersError(f"{told.at('header')} is a list of at most {HEADER_LINES_MAX} lines that begin with #")
     return ChargesContract(
         partner,
         layout,
-        _one_of(told, "encoding", tuple(ENCODINGS), where),
-        _one_of(told, "amount", ("due", "bill"), where) == "bill",
-        _flag(told, "penalties", where),
-        _flag(told, "only_debt", where),
-        _one_of(told, "decimal", (".", ","), where),
-        _one_of(told, "to", ("out", "theirs"), where) == "theirs",
-        _matching(told, "number", _NUMBER, where) or "1",
-        _matching(told, "inn", _INN, where),
-        _matching(told, "account", _ACCOUNT, where),
+        told.one_of("encoding", *ENCODINGS),
+        told.one_of("amount", "due", "bill") == "bill",
+        told.flag("penalties"),
+        told.flag("only_debt"),
+        told.one_of("decimal", ".", ","),
+        told.one_of("to", "out", "theirs") == "theirs",
+        told.text("number", "1", _NUMBER),
+        told.text_or_none("inn", _INN),
+        told.text_or_none("account", _ACCOUNT),
         tuple(header) if header is not None else None,
-        day,
+        told.whole_or_none("day", 1, DAY_MAX),
     )
 
 
@@ -163,27 +157,6 @@ def _is_header(told: object) -> bool:
         except (KeyError, IndexError, ValueError, AttributeError):
             return False
     return True
-
-
-def _one_of(told: Mapping[str, Any], name: str, values: tuple[str, ...], where: str) -> str:
-    text = told.get(name, values[0])
-    if text not in values:
-        raise PartnersError(f"{where}.{name} is one of {', '.join(values)}")
-    return str(text)
-
-
-def _flag(told: Mapping[str, Any], name: str, where: str) -> bool:
-    flag = told.get(name, False)
-    if not isinstance(flag, bool):
-        raise PartnersError(f"{where}.{name} is true or false")
-    return flag
-
-
-def _matching(told: Mapping[str, Any], name: str, pattern: re.Pattern[str], where: str) -> str | None:
-    text = told.get(name)
-    if text is not None and not (isinstance(text, str) and pattern.fullmatch(text)):
-        raise PartnersError(f"{where}.{name} is a text like {pattern.pattern}")
-    return text
 
 
 def _layout(name: str, told: Mapping[str, Any]) -> Layout:

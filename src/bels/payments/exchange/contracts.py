@@ -20,19 +20,18 @@ put = "in"                                         # where charges go with to = 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 import asyncssh
 
 from bels.payments.partners import Partner, PartnersError
+from bels.payments.section import TEXT_LENGTH_MAX, Section, section_of
 
 KEYS_MAX = 20
 FILE_RULES_MAX = 50
-TEXT_LENGTH_MAX = 200
 BYTES_MAX = 500_000_000
 """Of what waits in a partner's folder, where its contract says nothing."""
 FILES_MAX = 1_000
@@ -40,6 +39,7 @@ QUOTA_BYTES_MAX = 100_000_000_000
 QUOTA_FILES_MAX = 100_000
 
 _FIELDS = frozenset(("keys", "files", "bytes_max", "files_max", "pull"))
+_RULE_FIELDS = frozenset(("name", "layout"))
 _PULL_FIELDS = frozenset(("host", "port", "user", "key_file", "host_key", "folder", "done", "put"))
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
@@ -96,80 +96,52 @@ def exchange_of(partner: Partner) -> Exchange:
 
     :raises PartnersError: it cannot be used.
     """
-    told = partner.sections.get("exchange", {})
-    where = f"partner.{partner.name}.exchange"
-    _known(told, _FIELDS, where)
-    rows = told.get("files", [])
-    if not isinstance(rows, list) or len(rows) > FILE_RULES_MAX:
-        raise PartnersError(f"{where}.files is a list of at most {FILE_RULES_MAX} tables")
-    pull = told.get("pull")
-    if pull is not None and not isinstance(pull, dict):
-        raise PartnersError(f"{where}.pull is not a table")
+    told = section_of(partner, "exchange")
+    told.only(_FIELDS)
+    pull = told.table("pull")
     return Exchange(
         partner,
-        _keys(told.get("keys", []), f"{where}.keys"),
-        tuple(_rule(row, f"{where}.files") for row in rows),
-        _whole(told, "bytes_max", BYTES_MAX, QUOTA_BYTES_MAX, where),
-        _whole(told, "files_max", FILES_MAX, QUOTA_FILES_MAX, where),
-        _pull(pull, f"{where}.pull") if pull is not None else None,
+        _keys(told.listed("keys", KEYS_MAX, _is_text, "public keys"), told.at("keys")),
+        tuple(
+            FileRule(each.text("name"), each.text("layout"))
+            for each in told.rows("files", FILE_RULES_MAX, _RULE_FIELDS)
+        ),
+        told.whole("bytes_max", BYTES_MAX, 1, QUOTA_BYTES_MAX),
+        told.whole("files_max", FILES_MAX, 1, QUOTA_FILES_MAX),
+        _pull(pull) if pull is not None else None,
     )
 
 
-def _pull(told: Mapping[str, Any], where: str) -> Pull:
-    _known(told, _PULL_FIELDS, where)
-    pins = told.get("host_key")
+def _pull(told: Section) -> Pull:
+    told.only(_PULL_FIELDS)
+    pins = told.values.get("host_key")
     pins = [pins] if isinstance(pins, str) else pins
-    if not (isinstance(pins, list) and pins and all(isinstance(each, str) for each in pins)):
-        raise PartnersError(f"{where}.host_key is the server's public key, or SHA256:..., or a list of them")
+    if not (isinstance(pins, list) and pins and len(pins) <= KEYS_MAX and all(map(_is_text, pins))):
+        raise PartnersError(f"{told.at('host_key')} is the server's public key, or SHA256:..., or a list of them")
     fingerprints = tuple(each for each in pins if _FINGERPRINT.fullmatch(each))
-    keys = _keys([each for each in pins if each not in fingerprints], f"{where}.host_key")
-    done = told.get("done", "done")
+    keys = _keys([each for each in pins if each not in fingerprints], told.at("host_key"))
+    done = told.values.get("done", "done")
     if not (isinstance(done, str) and len(done) <= TEXT_LENGTH_MAX and done.isprintable() and "/" not in done):
-        raise PartnersError(f'{where}.done is the name of a folder in the folder, or ""')
+        raise PartnersError(f'{told.at("done")} is the name of a folder in the folder, or ""')
     return Pull(
-        _text(told, "host", None, where),
-        _whole(told, "port", 22, 65_535, where),
-        _text(told, "user", None, where),
-        Path(_text(told, "key_file", None, where)),
+        told.text("host"),
+        told.whole("port", 22, 1, 65_535),
+        told.text("user"),
+        Path(told.text("key_file")),
         keys,
         fingerprints,
-        _text(told, "folder", ".", where),
+        told.text("folder", "."),
         done,
-        _text(told, "put", None, where) if "put" in told else None,
+        told.text_or_none("put"),
     )
 
 
-def _rule(told: object, where: str) -> FileRule:
-    if not isinstance(told, dict):
-        raise PartnersError(f"{where} is a list of tables")
-    _known(told, frozenset(("name", "layout")), where)
-    return FileRule(_text(told, "name", None, where), _text(told, "layout", None, where))
-
-
-def _keys(told: object, where: str) -> tuple[asyncssh.SSHKey, ...]:
-    if not isinstance(told, list) or len(told) > KEYS_MAX or not all(isinstance(each, str) for each in told):
-        raise PartnersError(f"{where} is a list of at most {KEYS_MAX} public keys")
+def _keys(lines: Sequence[str], where: str) -> tuple[asyncssh.SSHKey, ...]:
     try:
-        return tuple(asyncssh.import_public_key(each) for each in told)
+        return tuple(asyncssh.import_public_key(each) for each in lines)
     except asyncssh.KeyImportError as error:
         raise PartnersError(f"{where}: a public key is a line such as ssh-ed25519 AAAA..: {error}") from error
 
 
-def _known(told: Mapping[str, Any], fields: frozenset[str], where: str) -> None:
-    unknown = sorted(set(told) - fields)
-    if unknown:
-        raise PartnersError(f"{where}.{unknown[0]} is unknown: {', '.join(sorted(fields))}")
-
-
-def _text(told: Mapping[str, Any], name: str, default: str | None, where: str) -> str:
-    text = told.get(name, default)
-    if not (isinstance(text, str) and 0 < len(text) <= TEXT_LENGTH_MAX and text.isprintable()):
-        raise PartnersError(f"{where}.{name} is a text of 1 to {TEXT_LENGTH_MAX} printable characters")
-    return text
-
-
-def _whole(told: Mapping[str, Any], name: str, default: int, most: int, where: str) -> int:
-    number = told.get(name, default)
-    if not (type(number) is int and 1 <= number <= most):
-        raise PartnersError(f"{where}.{name} is a whole number from 1 to {most}")
-    return number
+def _is_text(told: object) -> bool:
+    return isinstance(told, str)

@@ -23,16 +23,16 @@ Without the table neither register nor transfer is awaited; whatever comes is co
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal, InvalidOperation
-from typing import Any
+from decimal import Decimal
 
-from bels.domain.money import ZERO, is_amount, to_kopecks
+from bels.domain.money import ZERO
 from bels.domain.periods import MOSCOW
 from bels.domain.terms import Money
-from bels.payments.partners import PERCENT_MAX, Partner, PartnersError
+from bels.payments.partners import Partner, PartnersError
+from bels.payments.section import section_of
 
 SECTION = "reconciliation"
 ANSWER_DAYS = 1
@@ -108,39 +108,25 @@ def terms_of(partner: Partner) -> Terms:
 
     :raises PartnersError: it cannot be used.
     """
-    told = partner.sections.get(SECTION)
-    if told is None:
+    if SECTION not in partner.sections:
         return Terms()
-    where = f"partner.{partner.name}.{SECTION}"
-    unknown = sorted(set(told) - _FIELDS)
-    if unknown:
-        raise PartnersError(f"{where}.{unknown[0]} is unknown: {', '.join(sorted(_FIELDS))}")
+    told = section_of(partner, SECTION)
+    told.only(_FIELDS)
     return Terms(
-        since=_day(told, "since", where),
-        expects_register=_yes(told, "register", where),
-        expects_transfer=_yes(told, "transfer", where),
-        cut_off=_cut_off(told.get("cut_off"), where),
-        answer_days=_days(told, "answer_days", ANSWER_DAYS, where),
-        transfer_days=_days(told, "transfer_days", TRANSFER_DAYS, where),
-        payers=_digits(told, "payers", 10, where),
-        accounts=_digits(told, "accounts", 20, where),
-        purpose_day=_pattern(told.get("purpose_day"), where),
-        fees=_fees(told.get("fee", []), f"{where}.fee"),
+        since=told.day("since"),
+        expects_register=told.flag("register", default=True),
+        expects_transfer=told.flag("transfer", default=True),
+        cut_off=_cut_off(told.values.get("cut_off"), told.where),
+        answer_days=told.whole("answer_days", ANSWER_DAYS, 0, WAITING_DAYS_MAX),
+        transfer_days=told.whole("transfer_days", TRANSFER_DAYS, 0, WAITING_DAYS_MAX),
+        payers=tuple(told.listed("payers", PAYERS_MAX, _digits(10), "texts of 10 digits")),
+        accounts=tuple(told.listed("accounts", PAYERS_MAX, _digits(20), "texts of 20 digits")),
+        purpose_day=_pattern(told.values.get("purpose_day"), told.where),
+        fees=tuple(
+            Fee(row.since(), row.percent("percent"), row.money("minimum") or ZERO, row.money("maximum"))
+            for row in told.rows("fee", FEES_MAX, _FEE_FIELDS)
+        ),
     )
-
-
-def _day(told: Mapping[str, Any], name: str, where: str) -> date | None:
-    day = told.get(name)
-    if day is not None and type(day) is not date:
-        raise PartnersError(f"{where}.{name} is a day, like 2026-01-01")
-    return day
-
-
-def _yes(told: Mapping[str, Any], name: str, where: str) -> bool:
-    value = told.get(name, True)
-    if not isinstance(value, bool):
-        raise PartnersError(f"{where}.{name} is true or false")
-    return value
 
 
 def _cut_off(told: object, where: str) -> time | None:
@@ -153,22 +139,9 @@ def _cut_off(told: object, where: str) -> time | None:
     return cut_off if cut_off != time() else None
 
 
-def _days(told: Mapping[str, Any], name: str, usual: int, where: str) -> int:
-    days = told.get(name, usual)
-    if type(days) is not int or not 0 <= days <= WAITING_DAYS_MAX:
-        raise PartnersError(f"{where}.{name} is a number of days, 0 to {WAITING_DAYS_MAX}")
-    return days
-
-
-def _digits(told: Mapping[str, Any], name: str, length: int, where: str) -> tuple[str, ...]:
-    numbers = told.get(name, [])
-    if (
-        not isinstance(numbers, list)
-        or len(numbers) > PAYERS_MAX
-        or not all(isinstance(n, str) and re.fullmatch(r"[0-9]+", n) and len(n) == length for n in numbers)
-    ):
-        raise PartnersError(f"{where}.{name} is a list of at most {PAYERS_MAX} texts of {length} digits")
-    return tuple(numbers)
+def _digits(count: int) -> Callable[[object], bool]:
+    digits = re.compile(rf"[0-9]{{{count}}}")
+    return lambda told: isinstance(told, str) and digits.fullmatch(told) is not None
 
 
 def _pattern(told: object, where: str) -> re.Pattern[str] | None:
@@ -183,36 +156,3 @@ def _pattern(told: object, where: str) -> re.Pattern[str] | None:
     if pattern.groups != 1:
         raise PartnersError(f"{where}.purpose_day has one group, which is the day DD.MM.YYYY")
     return pattern
-
-
-def _fees(told: object, where: str) -> tuple[Fee, ...]:
-    if not isinstance(told, list) or len(told) > FEES_MAX:
-        raise PartnersError(f"{where} is a list of at most {FEES_MAX} tables")
-    fees = []
-    for row in told:
-        if not isinstance(row, dict) or set(row) - _FEE_FIELDS:
-            raise PartnersError(f"{where} has {', '.join(sorted(_FEE_FIELDS))} and nothing else")
-        since = _day(row, "since", where)
-        percent = _number(row.get("percent", "0"), f"{where}.percent")
-        if since is None or not 0 <= percent <= PERCENT_MAX:
-            raise PartnersError(f'{where} has `since`, a day, and `percent`, a text of 0 to {PERCENT_MAX}, like "1.5"')
-        maximum = _sum(row, "maximum", where) if "maximum" in row else None
-        fees.append(Fee(since, percent, _sum(row, "minimum", where), maximum))
-    return tuple(fees)
-
-
-def _sum(row: Mapping[str, Any], name: str, where: str) -> Money:
-    amount = _number(row.get(name, "0"), f"{where}.{name}")
-    if amount != 0 and not is_amount(amount):
-        raise PartnersError(f'{where}.{name} is a text of roubles, like "100.00"')
-    return to_kopecks(amount)
-
-
-def _number(told: object, where: str) -> Decimal:
-    try:
-        number = Decimal(told) if isinstance(told, str) else None
-    except InvalidOperation:
-        number = None
-    if number is None or not number.is_finite():
-        raise PartnersError(f'{where} is a text, like "1.00"')
-    return number

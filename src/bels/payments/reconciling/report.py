@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import StrEnum
 
@@ -24,6 +24,7 @@ from bels.payments.reconciling.differences import (
     of_day,
 )
 from bels.payments.reconciling.three_ways import Day, day_of
+from bels.payments.registers.files import RowOutcome
 
 ROWS_OF_PAGE_MAX = 1_000
 ROWS_OF_FILE_MAX = 100_000
@@ -44,6 +45,24 @@ HEADINGS = (
     "Ответ до",
 )
 
+AMOUNTS = tuple(HEADINGS.index(name) for name in ("Сумма в реестре", "Сумма у нас", "Разница"))
+"""The columns of roubles."""
+
+LONG = tuple(HEADINGS.index(name) for name in ("Номер у банка", "Пояснение"))
+"""The columns whose words are others', of any length."""
+
+OUTCOMES = {
+    RowOutcome.CREDITED: "зачислено по реестру",
+    RowOutcome.MATCHED: "сошлось с зачисленным",
+    RowOutcome.CORRECTED: "исправлено по реестру",
+    RowOutcome.UNALLOCATED: "невыясненный платёж",
+    RowOutcome.REFUNDED: "возвращено",
+    RowOutcome.REVIEW: "строка ждёт решения оператора",
+    RowOutcome.RESOLVING: "строка в работе у оператора",
+    RowOutcome.DISMISSED: "строка снята оператором",
+}
+"""What became of the row of a difference, for who reads the report."""
+
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -61,6 +80,14 @@ class ReportEncoding(StrEnum):
     UTF_8 = "utf-8"
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A report, and the accounts of ours that stand in it."""
+
+    content: bytes
+    accounts: tuple[str, ...]
+
+
 def report_name(partner: Partner, day: date, form: Form) -> str:
     """Name the file of a day's report: ``sverka_sber_2026-11-20.csv``."""
     return f"sverka_{partner.name}_{day.isoformat()}.{form.value}"
@@ -68,7 +95,7 @@ def report_name(partner: Partner, day: date, form: Form) -> str:
 
 async def report(
     db: Db, texts: RawTexts, partner: Partner, day: date, form: Form, encoding: ReportEncoding = ReportEncoding.CP1251
-) -> bytes | None:
+) -> Told | None:
     """Give the report of a partner's day as it was last compared, its ids opened; None where it was not compared."""
     shown = await day_of(db, partner.client, day)
     if shown is None:
@@ -80,9 +107,11 @@ async def report(
         for each in found
         if each.state is not DifferenceState.CLEARED
     ]
-    if form is Form.CSV:
-        return _csv(partner, shown, standing[:limit]).encode(encoding.value, "replace")
-    return _page(partner, shown, standing[:limit], len(standing) > limit).encode()
+    told, cut = standing[:limit], len(standing) > limit
+    text = _csv(partner, shown, told) if form is Form.CSV else _page(partner, shown, told, cut)
+    accounts = {each.our_account for each in told if each.our_account is not None}
+    charset = encoding.value if form is Form.CSV else "utf-8"
+    return Told(text.encode(charset, "replace"), tuple(sorted(accounts)))
 
 
 def sums_of(day: Day) -> list[tuple[str, str, str]]:
@@ -123,6 +152,8 @@ def _page(partner: Partner, day: Day, found: Sequence[Difference], cut: bool) ->
         state=_state(day),
         sums=sums_of(day),
         headings=HEADINGS,
+        amounts=AMOUNTS,
+        long=LONG,
         rows=[_row(each) for each in found],
         cut=cut,
         moment=_moment,
@@ -142,9 +173,13 @@ def _row(each: Difference) -> tuple[str, ...]:
         _money(each.amount),
         f"{each.other_day:%d.%m.%Y}" if each.other_day is not None else "",
         each.receipt or "",
-        each.ground or each.detail or "",
+        each.ground or _detail(each.detail or ""),
         f"{each.answer_by:%d.%m.%Y}" if each.answer_by is not None else "",
     )
+
+
+def _detail(text: str) -> str:
+    return OUTCOMES[RowOutcome(text)] if text in set(RowOutcome) else text
 
 
 def _plain(value: str) -> str:

@@ -28,6 +28,7 @@ from bels.journal.write import Db
 from bels.payments.partners import Partner
 from bels.payments.reconciling.books import FACTS, MOVED, OURS, REFERENCES, SEALED, THEIRS
 from bels.payments.reconciling.contracts import Terms, terms_of
+from bels.payments.webhooks.events import tell
 
 MEETING_DAYS = 7
 """A row and a payment may be dated so many days apart and still meet."""
@@ -276,6 +277,8 @@ WITH {THEIRS.replace("theirs AS", "kept AS")}, {OURS.replace("ours AS", "all_our
     UNION ALL
     SELECT 'TRANSFER_DIFFERS', '', 'TRANSFER', NULL, NULL, NULL, transfer_sum, net, transfer_sum - net, NULL, NULL, NULL, false
       FROM books WHERE transfer_count > 0 AND transfer_sum <> net
+), before AS MATERIALIZED (
+    SELECT number, state, other_day FROM difference WHERE partner = $1 AND day = $7::date
 ), given AS (
     SELECT *, concat_ws('|', coalesce(their_account, ''), coalesce(our_account, ''), coalesce(their_amount::text, ''),
                         coalesce(our_amount::text, ''), amount, coalesce(other_day::text, ''), coalesce(detail, '')) AS facts
@@ -297,7 +300,9 @@ WITH {THEIRS.replace("theirs AS", "kept AS")}, {OURS.replace("ours AS", "all_our
         worked_by = excluded.worked_by, worked_at = excluded.worked_at, answer_by = NULL,
         reopened = known.reopened + (known.state <> 'OPEN')::int
     WHERE known.facts <> excluded.facts OR known.state = 'CLEARED'
-    RETURNING new.number, old.state AS before, new.state AS state, new.other_day AS other_day, old.other_day AS other_before
+    RETURNING known.number, known.state, known.other_day
+), changed AS (
+    SELECT stored.*, before.state AS before, before.other_day AS other_before FROM stored LEFT JOIN before USING (number)
 ), cleared AS (
     UPDATE difference SET state = 'CLEARED', changed_at = $8::timestamptz
      WHERE partner = $1 AND day = $7::date AND state <> 'CLEARED'
@@ -307,7 +312,7 @@ WITH {THEIRS.replace("theirs AS", "kept AS")}, {OURS.replace("ours AS", "all_our
     INSERT INTO reconciling_act (partner, day, difference, act, by, at, ground)
     SELECT $1, $7::date, number, CASE WHEN state = 'CORRECTED' THEN 'CORRECTED' WHEN before IS NULL THEN 'FOUND' ELSE 'REOPENED' END,
            $16::text, $8::timestamptz, NULL
-      FROM stored WHERE before IS DISTINCT FROM 'OPEN' OR state <> 'OPEN'
+      FROM changed WHERE before IS DISTINCT FROM 'OPEN' OR state <> 'OPEN'
     UNION ALL
     SELECT $1, $7::date, number, 'CLEARED', $16::text, $8::timestamptz, NULL FROM cleared
 ), compared AS (
@@ -320,8 +325,8 @@ WITH {THEIRS.replace("theirs AS", "kept AS")}, {OURS.replace("ours AS", "all_our
         reconciled_at = $8::timestamptz, facts = $17::text
       FROM books WHERE partner = $1 AND reconciliation.day = $7::date
 )
-SELECT array(SELECT other_day FROM stored WHERE other_day IS NOT NULL
-             UNION SELECT other_before FROM stored WHERE other_before IS NOT NULL
+SELECT array(SELECT other_day FROM changed WHERE other_day IS NOT NULL
+             UNION SELECT other_before FROM changed WHERE other_before IS NOT NULL
              UNION SELECT other_day FROM cleared WHERE other_day IS NOT NULL) AS other_days
 """
 
@@ -332,21 +337,23 @@ WITH counted AS (
            count(*) FILTER (WHERE state <> 'CLEARED' AND NOT (state = 'CORRECTED' AND worked_by = $4::text)) AS differences
       FROM difference WHERE partner = $1 AND day = $2
 ), judged AS (
-    SELECT open > 0 AS opens, differences = 0 AND $5::timestamptz IS NULL AS closes FROM counted
+    SELECT open > 0 AS opens, differences = 0 AND $5::timestamptz IS NULL AS closes, state AS before
+      FROM counted, reconciliation WHERE partner = $1 AND day = $2
 ), settled AS (
     UPDATE reconciliation SET
         look_again_at = $5::timestamptz,
-        state = CASE WHEN opens THEN 'OPEN' WHEN closes THEN 'CLOSED' ELSE state END,
-        reopened = reopened + (opens AND state = 'CLOSED')::int,
-        closed_at = CASE WHEN opens THEN NULL WHEN closes AND state = 'OPEN' THEN $3::timestamptz ELSE closed_at END,
-        closed_by = CASE WHEN opens THEN NULL WHEN closes AND state = 'OPEN' THEN $4::text ELSE closed_by END,
-        ground = CASE WHEN opens THEN NULL WHEN closes AND state = 'OPEN' THEN 'всё сошлось' ELSE ground END
+        state = CASE WHEN opens THEN 'OPEN' WHEN closes THEN 'CLOSED' ELSE before END,
+        reopened = reopened + (opens AND before = 'CLOSED')::int,
+        closed_at = CASE WHEN opens THEN NULL WHEN closes AND before = 'OPEN' THEN $3::timestamptz ELSE closed_at END,
+        closed_by = CASE WHEN opens THEN NULL WHEN closes AND before = 'OPEN' THEN $4::text ELSE closed_by END,
+        ground = CASE WHEN opens THEN NULL WHEN closes AND before = 'OPEN' THEN 'всё сошлось' ELSE ground END
       FROM judged WHERE partner = $1 AND day = $2
-    RETURNING old.state AS before, new.state AS state
+    RETURNING before, state
 )
 INSERT INTO reconciling_act (partner, day, act, by, at)
 SELECT $1, $2, CASE WHEN state = 'CLOSED' THEN 'DAY_CLOSED' ELSE 'DAY_REOPENED' END, $4::text, $3::timestamptz
   FROM settled WHERE state <> before
+RETURNING act
 """
 
 
@@ -368,8 +375,9 @@ async def reconcile(db: Db, texts: RawTexts, partner: Partner, day: date, now: d
             day,
             now,
         )
-        # Whoever else compares this day waits here.
+        # Whoever else compares this day waits here, and whoever works one of its differences off.
         await db.execute("SELECT FROM reconciliation WHERE partner = $1 AND day = $2 FOR UPDATE", partner.client, day)
+        await db.execute("SELECT FROM difference WHERE partner = $1 AND day = $2 FOR UPDATE", partner.client, day)
         facts = (await facts_of(db, partner, day, day)).get(day, digest_of(terms, ""))
         moved = await _moved(db, partner, day - timedelta(days=MEETING_DAYS), day + timedelta(days=MEETING_DAYS))
         # The planner knows nothing of how many rows a part of the statement has: row by row a large day would take minutes.
@@ -397,8 +405,11 @@ async def reconcile(db: Db, texts: RawTexts, partner: Partner, day: date, now: d
         )
         await db.execute("SET LOCAL enable_nestloop = on")
         compared = await _shown(db, partner.client, day)
-        await db.execute(_SETTLE, partner.client, day, now, SYSTEM, _look_again_at(terms, compared, now))
-        return await _shown(db, partner.client, day), set(others)
+        act = await db.fetchval(_SETTLE, partner.client, day, now, SYSTEM, _look_again_at(terms, compared, now))
+        settled = await _shown(db, partner.client, day)
+        if act == "DAY_CLOSED":
+            await _tell_closed(db, settled, now)
+        return settled, set(others)
 
 
 async def facts_of(db: Db, partner: Partner, first: date, last: date) -> dict[date, str]:
@@ -473,7 +484,22 @@ async def close(db: Db, partner: str, day: date, ground: str, by: str, now: date
             by,
             ground,
         )
-        return await _shown(db, partner, day), True
+        closed = await _shown(db, partner, day)
+        await _tell_closed(db, closed, now)
+        return closed, True
+
+
+async def _tell_closed(db: Db, day: Day, now: datetime) -> None:
+    """Tell the partner that its day is closed; closed again after it was reopened, it is told again."""
+    told = {
+        "day": day.day.isoformat(),
+        "theirCount": day.their_count,
+        "theirSum": f"{day.their_sum:.2f}",
+        "ourCount": day.our_count,
+        "ourSum": f"{day.our_sum:.2f}",
+        "transferSum": f"{day.transfer_sum:.2f}",
+    }
+    await tell(db, day.partner, "reconciliation.closed.v1", f"{day.day}/{day.reopened}", told, now=now)
 
 
 async def _moved(db: Db, partner: Partner, first: date, last: date) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import msgspec
@@ -43,6 +43,7 @@ from bels.payments.registers.lookups import (
 from bels.payments.registers.rows import BadRow, Judged, Row
 from bels.payments.till import Agent, PayOrder, Till, find, messages_of, values_by_meter
 from bels.projections import ledger
+from bels.projections.ledger import PaymentRow
 from bels.reception.counter import ShownMeter, code_of, database
 
 ATTEMPTS_MAX = 5
@@ -155,12 +156,16 @@ class Books:
         for plan in plans:
             own = outcomes[start : start + len(plan.messages)]
             start += len(plan.messages)
+            late = _refusal(own[plan.reversal_at]) if plan.reversal_at is not None else None
+            if late is not None:
+                # The payment could not be taken back, so the sum of the row was not booked either.
+                is_moved = late.reason is Reason.PAYMENT_MOVED
+                plan.reason = (RowFault.OTHER_ACCOUNT if is_moved else RowFault.TAKEN_BACK).value
+                plan.outcome, plan.payment_id = RowOutcome.REVIEW, None
+                continue
             if plan.payment_at is not None and not self._is_booked(plan, own[plan.payment_at]):
                 return False
-            late = _refusal(own[plan.reversal_at]) if plan.reversal_at is not None else None
-            if late is not None and late.reason is Reason.PAYMENT_MOVED:
-                plan.outcome, plan.reason = RowOutcome.REVIEW, RowFault.OTHER_ACCOUNT.value
-            if plan.reading_at is not None:
+            if plan.reading_at is not None and (plan.payment_at is None or not _refusal(own[plan.payment_at])):
                 plan.reading = code_of(own[plan.reading_at])
         return True
 
@@ -248,7 +253,7 @@ class Books:
                 plan.outcome, plan.reason = RowOutcome.REVIEW, RowFault.OTHER_ACCOUNT.value
             elif before.amount != row.amount:
                 await self._correct(db, plan, external_id, before, known, meters)
-            elif before.state == PaymentState.REVERSED:
+            elif await _is_taken_back(db, before):
                 plan.outcome, plan.reason = RowOutcome.REVIEW, RowFault.TAKEN_BACK.value
             else:
                 self._match(plan, external_id, known, meters)
@@ -265,7 +270,7 @@ class Books:
         plan.outcome, plan.payment_id = RowOutcome.MATCHED, payment_id
         # The reading may have come with the payment already; if it did not, it is taken now.
         if plan.row.values and self._name(f"{payment_id} reading") not in known:
-            plan.messages = self._messages(plan.row, payment_id, meters)[1:]
+            plan.messages = _readings(self._messages(plan.row, payment_id, meters))
             plan.reading_at = 0
 
     def _credit(
@@ -278,7 +283,7 @@ class Books:
             plan.receipt = done.receipt
             if done.unallocated is not None and plan.outcome is RowOutcome.CREDITED:
                 plan.outcome, plan.reason = RowOutcome.UNALLOCATED, done.unallocated
-            plan.messages = plan.messages[1:]
+            plan.messages = _readings(plan.messages)
         else:
             plan.payment_at, plan.is_second = 0, done is not None
         plan.reading_at = len(plan.messages) - 1 if plan.row.values else None
@@ -295,7 +300,7 @@ class Books:
         """Let the register win: take the payment back, wherever it was moved, and receive it with the sum of the row."""
         corrected = f"{external_id} corrected {self.file.file}"
         is_done = self._name(corrected) in known
-        if not is_done and before.state == PaymentState.REVERSED:
+        if not is_done and await _is_taken_back(db, before):
             plan.outcome, plan.reason = RowOutcome.REVIEW, RowFault.TAKEN_BACK.value
             return
         self._credit(plan, corrected, known, meters)
@@ -306,13 +311,13 @@ class Books:
         if was is None:
             return
         now = await where_now(db, was)
-        if await refunds.claimed(db, was):
+        if await refunds.take_back(db, was, self.till.now()) is None:
             # A part of it is on its way back to the payer: a person decides what is left.
             plan.outcome, plan.reason, plan.payment_id = RowOutcome.REVIEW, RowFault.TAKEN_BACK.value, None
             plan.messages, plan.payment_at, plan.reading_at = [], None, None
             return
         ground = f"Сумма по реестру {plan.row.amount} вместо {before.amount}"
-        plan.messages.insert(0, self._reversal(f"{corrected} reversal", now.account, now.entry, ground))
+        plan.messages = self._instead(f"{corrected} reversal", now, ground, plan.messages)
         plan.reversal_at, plan.payment_at = 0, 1
         plan.reading_at = plan.reading_at + 1 if plan.reading_at is not None else None
 
@@ -333,10 +338,13 @@ class Books:
             keeps_unknown=True,
         )
 
-    def _reversal(self, name: str, account: str, entry: int, ground: str) -> Message:
-        command = ReversePayment(EntryNumber(entry), self.till.now(), ground)
-        raw = self.guarded(_encode(["reverse", name]).decode())
-        return Message(Channel.BANK, self._name(name), self.agent.actor, account, command, raw, self.request_id)
+    def _instead(self, name: str, now: PaymentRow, ground: str, messages: Sequence[Message]) -> list[Message]:
+        """Take a payment back, under a name, and book other messages in its place: none of them where it is refused."""
+        command = ReversePayment(EntryNumber(now.entry), self.till.now(), ground)
+        # One content for all of them is what lets a message stand with another one.
+        raw = messages[0].raw if messages else self.guarded(_encode(["reverse", name]).decode())
+        reversal = Message(Channel.BANK, self._name(name), self.agent.actor, now.account, command, raw, self.request_id)
+        return [reversal, *(replace(each, only_with=reversal.message_id) for each in messages)]
 
     def _name(self, payment_id: str) -> str:
         return self.guarded(self.agent.message_id(payment_id))
@@ -360,31 +368,31 @@ class Books:
             plan.outcome, plan.reason = RowOutcome.REVIEW, RowFault.TWICE_IN_FILE.value
         elif any(each.outcome in TAKEN_OUTCOMES for each in seen):
             plan.outcome = RowOutcome.MATCHED
-        elif before is not None and before.request_id == self.request_id:
-            plan.payment_id = rest
+        elif before is not None and before.request_id != self.request_id:
+            # The id of another message of the bank, of a payment perhaps: under it nothing can be taken back.
+            plan.outcome, plan.reason = RowOutcome.REVIEW, Reason.MESSAGE_ID_REUSED.value
         else:
-            await self._return(plan, stands, rest)
+            await self._return(plan, stands, rest, is_again=before is not None)
         if plan.outcome is RowOutcome.REFUNDED and plan.payment_id is not None:
             standing[parent] = plan.payment_id
         return self.kept(plan)
 
-    async def _return(self, plan: _Plan, stands: str, rest: str) -> None:
+    async def _return(self, plan: _Plan, stands: str, rest: str, *, is_again: bool) -> None:
+        """Take back what stands under an id, and book what is left of it; ``is_again``: it was begun before, and cut off."""
         row = plan.row
         found = await find(self.till, self.agent, stands)
         plan.outcome, plan.reason = RowOutcome.REVIEW, RowFault.UNKNOWN_PARENT.value
         if found is None or found.row is None or found.now is None:
             return
         now = found.now
-        async with database(self.till.counter) as db:
-            is_claimed = await refunds.claimed(db, found.row)
-        if now.state != PaymentState.RECEIVED or is_claimed:
+        if not is_again and now.state != PaymentState.RECEIVED:
             plan.reason = RowFault.TAKEN_BACK.value
             return
         if row.amount > now.amount:
             plan.reason = RowFault.REFUND_TOO_LARGE.value
             return
         ground = f"Возврат {row.amount} по реестру"
-        messages = [self._reversal(plan.external_id, now.account, now.entry, ground)]
+        messages: list[Message] = []
         if row.amount < now.amount:
             left = PayOrder(
                 rest,
@@ -394,8 +402,12 @@ class Books:
                 commission=now.commission,
                 keeps_unknown=True,
             )
-            messages += messages_of(self.till, self.agent, left, self.request_id)
-        outcomes = await self.till.intake.handle(messages)
+            messages = messages_of(self.till, self.agent, left, self.request_id)
+        async with refunds.taking_back(self.till.counter, found.row) as is_whole:
+            if not is_whole and not is_again:
+                plan.reason = RowFault.TAKEN_BACK.value
+                return
+            outcomes = await self.till.intake.handle(self._instead(plan.external_id, now, ground, messages))
         plan.receipt = outcomes[0].receipt
         if (refusal := _refusal(outcomes[0])) is not None:
             plan.reason = refusal.reason.value
@@ -487,6 +499,19 @@ class Books:
         # Two registers that only happen to have one number are told apart by the operator who let the second one go on.
         is_other = self.file.fault is FileFault.NUMBER_REUSED and not self.file.is_correction
         return f"{base}/{self.file.file}" if is_other else base
+
+
+async def _is_taken_back(db: Db, before: Known) -> bool:
+    """Say whether a payment was taken back, wherever it had been moved to by then."""
+    if before.state != PaymentState.MOVED or before.entry is None:
+        return before.state == PaymentState.REVERSED
+    was = await ledger.payment_at(db, before.account, before.entry)
+    return was is not None and (await where_now(db, was)).state == PaymentState.REVERSED
+
+
+def _readings(messages: Sequence[Message]) -> list[Message]:
+    """Give the reading of an order whose money is booked already, whichever message brought that."""
+    return [replace(message, only_with=None) for message in messages[1:]]
 
 
 def _or_raised(handled: list[Outcome] | BaseException) -> list[Outcome]:

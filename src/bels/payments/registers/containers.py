@@ -5,6 +5,8 @@ A file comes from outside: it may claim to be anything, and a small one may unpa
 
 from __future__ import annotations
 
+import asyncio
+import re
 import struct
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterable, Iterator
@@ -24,6 +26,9 @@ PIECE_BYTES = 65_536
 
 SPOOL_BYTES = 1_000_000
 LETTER_BYTES_MAX = 20_000_000
+HEADERS_MAX, HEADER_BYTES_MAX = 100, 2_000
+"""Of a letter with one register: reading headers takes the square of their length, and of the depth of its parts."""
+
 UNPACKED_BYTES_MAX = 300_000_000
 DIRECTORY_BYTES_MAX = 65_536
 """The table of contents of a zip: one file needs no more."""
@@ -33,6 +38,9 @@ _END_OF_LARGE = b"PK\x06\x07"
 _END_BYTES = 22
 _COMMENT_BYTES_MAX = 65_535
 _LETTER = (b"from:", b"subject:", b"mime-version:", b"content-type:", b"received:", b"return-path:", b"date:", b"to:")
+_HEADER = re.compile(
+    rb"(?:\A|(?<=[\r\n]))(?:content-[a-z-]{1,40}|subject)[ \t]*:[^\r\n]*(?:(?:\r\n|\r|\n)[ \t][^\r\n]*)*", re.IGNORECASE
+)
 _TEXTS = ("text/plain", "text/csv")
 _BROKEN = (BadZipFile, RuntimeError, NotImplementedError, zlib.error, EOFError, ValueError, struct.error, OSError)
 
@@ -48,7 +56,7 @@ async def plain_pieces(layout: Layout, chunks: AsyncIterable[bytes]) -> AsyncGen
                 for start in range(0, len(chunk), PIECE_BYTES):
                     yield chunk[start : start + PIECE_BYTES]
         case Container.LETTER:
-            text = _text_of(layout, await _whole(chunks))
+            text = await asyncio.to_thread(_text_of, layout, await _whole(chunks))
             for start in range(0, len(text), PIECE_BYTES):
                 yield text[start : start + PIECE_BYTES]
         case Container.ZIP:
@@ -73,6 +81,9 @@ def _text_of(layout: Layout, content: bytes) -> bytes:
     first = content.lstrip()[:200].split(b"\n", 1)[0].lower()
     if not first.startswith(_LETTER):
         return content
+    for count, header in enumerate(_HEADER.finditer(content), 1):
+        if count > HEADERS_MAX or header.end() - header.start() > HEADER_BYTES_MAX:
+            raise Quarantined(FileFault.BAD_ARCHIVE, "letter")
     try:
         letter = BytesParser(EmailMessage, policy=policy.default).parsebytes(content)
         texts = [str(letter.get("subject", ""))]

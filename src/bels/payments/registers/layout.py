@@ -121,11 +121,6 @@ class Layout:
     packs: bool = False
 
     @property
-    def has_totals(self) -> bool:
-        """Say whether a file without totals is half a file."""
-        return bool(self.totals or self.totals_text)
-
-    @property
     def is_by_key(self) -> bool:
         """Say whether columns that are words are keys of ``KEY:value``, not names in a header."""
         return self.key_value_from is not None

@@ -36,9 +36,10 @@ CREATE TABLE IF NOT EXISTS register_file (
 );
 CREATE INDEX IF NOT EXISTS register_file_number_idx ON register_file (partner, layout, number, day);
 CREATE INDEX IF NOT EXISTS register_file_waiting_idx ON register_file (file) WHERE state IN ('RECEIVED', 'TAKING');
+CREATE INDEX IF NOT EXISTS register_file_quarantined_idx ON register_file (received_at) WHERE state = 'QUARANTINED';
 CREATE INDEX IF NOT EXISTS register_file_partner_idx ON register_file (partner, file);
 
--- Its bytes in pieces, sealed: names and addresses of payers stand in them.
+-- Its bytes in pieces, sealed: names and addresses of payers stand in them. Forgotten after five years (keeping.py).
 CREATE TABLE IF NOT EXISTS register_chunk (
     file   bigint NOT NULL,
     number int    NOT NULL,
@@ -79,4 +80,5 @@ CREATE INDEX IF NOT EXISTS register_row_external_idx ON register_row (partner, e
 CREATE INDEX IF NOT EXISTS register_row_parent_idx ON register_row (partner, parent) WHERE parent IS NOT NULL;
 CREATE INDEX IF NOT EXISTS register_row_payment_idx ON register_row (partner, payment_id) WHERE payment_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS register_row_base_idx ON register_row (file, base) WHERE base IS NOT NULL;
+CREATE INDEX IF NOT EXISTS register_row_review_idx ON register_row (file, line) WHERE outcome = 'REVIEW';
 CREATE INDEX IF NOT EXISTS register_row_resolving_idx ON register_row (resolved_at) WHERE outcome = 'RESOLVING';

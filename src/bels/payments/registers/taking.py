@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bels.domain.periods import moscow_date
-from bels.intake import BATCH_MAX
 from bels.journal.write import Db
 from bels.messages import TryLater
 from bels.payments.partners import Partner, PartnersError
@@ -35,6 +34,12 @@ logger = logging.getLogger(__name__)
 
 FILES_AT_ONCE = 20
 """Files that are looked at in one go for what is left to do."""
+
+ROWS_AT_ONCE = 250
+"""Rows of one transaction. Whoever asks the same process something waits while they are decided; fewer would cost more."""
+
+READ_AT_ONCE_BYTES = 16_384
+"""So much of a file is read before others have their turn."""
 
 LOOK_EVERY_S = 5.0
 WAITS_FOR_ANOTHER = 40
@@ -172,8 +177,9 @@ async def read_rows(till: Till, layout: Layout, reader: Reader, file: int) -> As
     """
     async with aclosing(plain_pieces(layout, files.stored_chunks(till, file))) as pieces:
         async for piece in pieces:
-            yield reader.read(piece)
-            await asyncio.sleep(0)
+            for start in range(0, len(piece), READ_AT_ONCE_BYTES):
+                yield reader.read(piece[start : start + READ_AT_ONCE_BYTES])
+                await asyncio.sleep(0)
     yield reader.close()
 
 
@@ -299,8 +305,7 @@ def _kept_text(text: str | None) -> str | None:
 async def _take(till: Till, partner: Partner, layout: Layout, file: RegisterFile, word: str) -> None:
     """Post the rows behind the last kept line, batch by batch, as long as the file is ours."""
     agent = till.agent(partner.client)
-    # A row may bring a reading, too: all its messages are in one transaction.
-    size = LANES * (BATCH_MAX // 2 if layout.counters else BATCH_MAX)
+    size = LANES * ROWS_AT_ONCE
     # Whoever let a file go on answers for its totals; the faults of its rows stay what they are.
     reader = reader_of(till, layout, file, judges=False)
     batch: list[Judged] = []

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any
 
 import asyncpg
 import httpcore
@@ -18,7 +17,8 @@ import httpcore
 from bels.access.raw_texts import RawTexts
 from bels.intake import Clock, utc_now
 from bels.journal.faults import UNAVAILABLE
-from bels.payments.partners import Partner, Partners, PartnersError
+from bels.payments.partners import Partner, Partners
+from bels.payments.section import section_of
 from bels.payments.webhooks.due import Claimed, Due, Result, claim, due_webhooks, find_due, mark, plan, put_back
 from bels.payments.webhooks.events import PartnerEvent, find_events
 from bels.payments.webhooks.guard import PORT_MIN, GuardError, Policy, check_url, guarded_pool
@@ -95,27 +95,18 @@ def terms_of(partner: Partner) -> Terms:
 
     :raises PartnersError: it cannot be used.
     """
-    told = partner.sections.get("webhooks", {})
-    where = f"partner.{partner.name}.webhooks"
-    if set(told) - _FIELDS:
-        raise PartnersError(f"{where} has {', '.join(sorted(_FIELDS))} and nothing else")
-    ports = told.get("ports", [])
-    if (
-        not isinstance(ports, list)
-        or len(ports) > PORTS_MAX
-        or not all(_is_between(p, PORT_MIN, 65_535) for p in ports)
-    ):
-        raise PartnersError(f"{where}.ports is a list of up to {PORTS_MAX} ports from {PORT_MIN} on")
-    at_once, per_second = told.get("at_once", AT_ONCE), told.get("per_second", PER_SECOND)
-    if not _is_between(at_once, 1, AT_ONCE_MAX):
-        raise PartnersError(f"{where}.at_once is 1 to {AT_ONCE_MAX}")
-    if not _is_between(per_second, 1, PER_SECOND_MAX):
-        raise PartnersError(f"{where}.per_second is 1 to {PER_SECOND_MAX}")
-    return Terms(frozenset(ports), at_once, per_second)
+    told = section_of(partner, "webhooks")
+    told.only(_FIELDS)
+    ports = told.listed("ports", PORTS_MAX, _is_port, f"ports from {PORT_MIN} on")
+    return Terms(
+        frozenset(ports),
+        told.whole("at_once", AT_ONCE, 1, AT_ONCE_MAX),
+        told.whole("per_second", PER_SECOND, 1, PER_SECOND_MAX),
+    )
 
 
-def _is_between(value: Any, low: int, high: int) -> bool:
-    return type(value) is int and low <= value <= high
+def _is_port(told: object) -> bool:
+    return type(told) is int and PORT_MIN <= told <= 65_535
 
 
 def _never() -> bool:

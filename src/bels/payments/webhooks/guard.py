@@ -12,7 +12,9 @@ import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import urlsplit
 
 import httpcore
@@ -23,6 +25,9 @@ ADDRESSES_MAX = 8
 """Addresses of a name that are judged; one that has more is refused."""
 
 RESOLVE_WAIT_S = 5.0
+RESOLVERS_MAX = 32
+"""Names that a process looks up at once, in threads of their own: one whose name servers are slow on purpose holds up no other work."""
+
 PORTS = frozenset((443, 8443))
 PORT_MIN = 1024
 """Other ports begin here, where the contract names them."""
@@ -65,6 +70,8 @@ _NOT_PUBLIC = tuple(
 )
 _PUBLIC_IPV6 = ipaddress.ip_network("2000::/3")
 
+_RESOLVERS = ThreadPoolExecutor(RESOLVERS_MAX, "bels-resolver")
+
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Gives the addresses of a host.
 
@@ -98,7 +105,9 @@ async def resolved(host: str, port: int) -> Sequence[str]:
 
     :raises OSError: there are none, or nobody knows now.
     """
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(
+        _RESOLVERS, partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    )
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 

@@ -63,6 +63,7 @@ CREATE INDEX IF NOT EXISTS webhook_delivery_order_idx ON webhook_delivery (webho
 CREATE INDEX IF NOT EXISTS webhook_delivery_claimed_idx ON webhook_delivery (webhook, claimed_until)
     WHERE state = 'PENDING' AND claimed_until IS NOT NULL;
 CREATE INDEX IF NOT EXISTS webhook_delivery_page_idx ON webhook_delivery (webhook, number);
+CREATE INDEX IF NOT EXISTS webhook_delivery_dead_idx ON webhook_delivery (ended_at) WHERE state = 'DEAD';
 CREATE INDEX IF NOT EXISTS webhook_delivery_ended_idx ON webhook_delivery (ended_at) WHERE ended_at IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS webhook_attempt (
