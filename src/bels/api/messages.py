@@ -35,6 +35,8 @@ PARTIES = ("HOLDER", "MEMBER", "REPRESENTATIVE")
 _DATE = pattern(r"\b(?:\d{1,2}\.\d{1,2}\.\d{4}|\d{4}-\d{2}-\d{2})\b")
 """The day of a document is no number of it."""
 
+_KEPT = pattern(r" (?:reading|cancel|refund|corrected|rest)\b")
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -64,12 +66,12 @@ def is_key(key: str) -> bool:
 
 
 def may_name(caller: Caller, key: str) -> bool:
-    """Say whether a text can name a message of a caller: of a partner one without a blank.
+    """Say whether a text can name a message of a caller: of a partner one that is not kept for what comes with its payments.
 
-    What comes with a partner's payment, its reading, its cancellation, its correction, goes by the payment's id, a blank and a
-    word; a message that had taken such a name before would stand in the way of that.
+    A payment's reading, its cancellation, its correction go by the payment's id, a blank and a word; a message that had taken
+    such a name before would stand in the way of that.
     """
-    return is_key(key) and not (caller.kind is Kind.PARTNER and " " in key)
+    return is_key(key) and not (caller.kind is Kind.PARTNER and _KEPT.search(key))
 
 
 def key_of(key: str, field: str = "idempotencyKey") -> str:
@@ -156,11 +158,12 @@ def message_of(
 ) -> Message:
     """Make a message of a caller: its channel is the credential's, its name the caller's key; ``raw`` tells ``behalf``, too.
 
-    :raises BadUserInputError: the key is empty or too long, or has a blank and is a partner's.
+    :raises BadUserInputError: the key is empty or too long, or is kept for what comes with a partner's payments.
     """
     if not may_name(caller, key_of(key, field)):
         raise BadUserInputError(
-            f"`{field}` of a partner must have no blank: such names are kept for what comes with payments."
+            f"`{field}` of a partner must not have `reading`, `cancel`, `refund`, `corrected` or `rest` after a blank: such"
+            " names are kept for what comes with payments."
         )
     name = name_of(info, caller, key)
     if account != RULEBOOK:
