@@ -165,7 +165,7 @@ class WebhookDelivery:
 
 
 @strawberry.type(description="A type of events, with the version of its shape.")
-class WebhookEventType:
+class WebhookEventKind:
     """A type of events."""
 
     name: str = strawberry.field(description="Its name, for `types`; the version stands at its end.")
@@ -176,7 +176,7 @@ class WebhookEventType:
     )
 
     @classmethod
-    def of(cls, kind: EventType) -> WebhookEventType:
+    def of(cls, kind: EventType) -> WebhookEventKind:
         """Show a type."""
         return cls(
             name=kind.name,
@@ -343,9 +343,9 @@ class WebhookQuery:
         )
 
     @strawberry.field(description="Of what partners are told: every type with its version and its schema.")
-    def webhook_event_types(self) -> list[WebhookEventType]:
+    def webhook_event_types(self) -> list[WebhookEventKind]:
         """List types."""
-        return [WebhookEventType.of(kind) for kind in TYPES]
+        return [WebhookEventKind.of(kind) for kind in TYPES]
 
 
 @strawberry.type
