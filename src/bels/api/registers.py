@@ -346,8 +346,9 @@ class RegisterQuery:
         self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description=REGISTER)]
     ) -> PaymentRegister | None:
         """Find a file."""
+        file = _file_of(id)
         async with _database(info) as db:
-            kept = await files.find_file(db, _file_of(id))
+            kept = await files.find_file(db, file)
         whose = _whose(info, None)
         if kept is None or (whose is not None and kept.partner != whose):
             return None
