@@ -42,9 +42,6 @@ CONNECTIONS_MAX = 20
 CONNECT_WAIT_S = 30.0
 STATEMENT_WAIT_S = 60.0
 POSTGRES_VERSION_MIN = 15
-INSTALL_ATTEMPTS = 10
-"""How often a process that starts beside busy ones looks whether every table is there."""
-
 LOOK_AFTER_POSTGRES_S = 1.0
 
 
@@ -92,20 +89,12 @@ async def opened(settings: Settings, rulebook: Rulebook | None = None, clock: Cl
                 version = int(await db.fetchval("SHOW server_version_num")) // 10_000
                 if version < POSTGRES_VERSION_MIN:
                     raise AppError(f"bels needs PostgreSQL {POSTGRES_VERSION_MIN} or newer, this is {version}")
-                stale: tuple[str, ...] = ()
-                for attempt in range(INSTALL_ATTEMPTS):
-                    try:
-                        await install(db)
-                        await install_access(db)
-                        stale = await install_views(db)
-                        await install_reception(db)
-                        await install_outgoing(db)
-                        await install_payments(db)
-                        break
-                    except asyncpg.DeadlockDetectedError:
-                        # A server beside this one serves on, and holds in another order what is looked at here.
-                        if attempt == INSTALL_ATTEMPTS - 1:
-                            raise
+                await install(db)
+                await install_access(db)
+                stale = await install_views(db)
+                await install_reception(db)
+                await install_outgoing(db)
+                await install_payments(db)
             intake = Intake(pool, rulebook or shipped(PUBLISHED), clock)
             if tracing is not None:
                 intake.work = within(tracing.around, intake.work)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.resources import files
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -20,11 +19,8 @@ from bels.domain.rulebook import Rulebook
 from bels.domain.terms import Channel
 from bels.journal.codec import MAPPER, to_entry, to_events
 from bels.journal.entry import Entry
+from bels.journal.installing import install_alone, schema_of
 from bels.journal.write import Db, Write, given
-
-SCHEMA_LOCK = 0x62656C73
-"""The advisory lock under which the schema is installed: several processes may start together."""
-
 
 RULEBOOK = "rulebook"
 """The stream of the rulebook: one in the journal, as an account has one."""
@@ -51,11 +47,12 @@ class Recorded:
 
 async def install(db: Db) -> None:
     """Install or upgrade the journal's tables; safe when several processes do it at once."""
-    schema = (files("bels.journal") / "schema.sql").read_text("utf-8")
-    async with db.transaction():
-        await db.execute("SELECT pg_advisory_xact_lock($1)", SCHEMA_LOCK)
-        await db.execute(schema)
+
+    async def make() -> None:
+        await db.execute(schema_of("bels.journal"))
         await db.execute("INSERT INTO installation (sender_key) VALUES ('') ON CONFLICT DO NOTHING")
+
+    await install_alone(db, make)
 
 
 READ = """

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-
+from bels.journal.installing import install_alone, schema_of
 from bels.journal.write import Db
 from bels.outgoing.jobs import install_jobs, upgrade_jobs
-
-_LOCK = 0x62656C73_6F757467
 
 
 async def install_outgoing(db: Db) -> None:
     """Make the tables that are missing."""
-    async with db.transaction():
-        await db.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
-        await db.execute((files("bels.outgoing") / "schema.sql").read_text("utf-8"))
+
+    async def make() -> None:
+        await db.execute(schema_of("bels.outgoing"))
         await install_jobs(db)
+
+    await install_alone(db, make)
     await upgrade_jobs(db)

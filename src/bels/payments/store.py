@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-
+from bels.journal.installing import install_schemas
 from bels.journal.write import Db
 
 ROOMS = (
@@ -16,12 +15,7 @@ ROOMS = (
 )
 """Each has its own ``schema.sql``, in this order."""
 
-_LOCK = 0x62656C73_70617973
-
 
 async def install_payments(db: Db) -> None:
     """Make the tables that are missing."""
-    async with db.transaction():
-        await db.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
-        for room in ROOMS:
-            await db.execute((files(room) / "schema.sql").read_text("utf-8"))
+    await install_schemas(db, *ROOMS)

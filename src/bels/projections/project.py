@@ -9,7 +9,8 @@ from types import ModuleType
 from bels.domain.account import nobody, replay
 from bels.domain.rulebook import Rulebook
 from bels.journal.entry import Entry
-from bels.journal.journal import SCHEMA_LOCK, read
+from bels.journal.installing import install_alone
+from bels.journal.journal import read
 from bels.journal.write import Db, Write, run
 from bels.projections import estimation, ledger, notices, overview, partner_events, readings, usage
 from bels.projections.change import Change
@@ -33,8 +34,8 @@ def told(changes: Sequence[Change], rulebook: Rulebook) -> list[Write]:
 
 async def install_views(db: Db) -> tuple[str, ...]:
     """Create the views that are missing or defined otherwise; list those that must be told from the journal."""
-    async with db.transaction():
-        await db.execute("SELECT pg_advisory_xact_lock($1)", SCHEMA_LOCK)
+
+    async def make() -> tuple[str, ...]:
         installed = {row["name"]: row for row in await db.fetch("SELECT name, digest, told FROM view")}
         empty = await db.fetchval("SELECT NOT EXISTS (SELECT FROM journal)")
         stale = []
@@ -57,6 +58,8 @@ async def install_views(db: Db) -> tuple[str, ...]:
             elif not known["told"]:
                 stale.append(view.NAME)
         return tuple(stale)
+
+    return await install_alone(db, make)
 
 
 async def views_are_told(db: Db) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from importlib.resources import files
 
 import asyncpg
 
+from bels.journal.installing import schema_of
 from bels.journal.journal import RULEBOOK
 from bels.journal.write import Db
 from bels.projections.overview import ACCOUNTS
@@ -47,11 +47,11 @@ async def clock_ahead(db: Db, made_at: datetime, ahead: timedelta) -> timedelta:
                 "the database has accounts that no sandbox made: a sandbox wants a database or a BELS_DATA_DIR of its own"
             )
         async with db.transaction():
-            await db.execute((files("bels.sandbox") / "schema.sql").read_text("utf-8"))
+            await db.execute(schema_of("bels.sandbox"))
             await db.execute("INSERT INTO sandbox (made_at, ahead) VALUES ($1, $2)", made_at, ahead)
         return ahead
     # Written by a newer version, a table may be missing.
-    await db.execute((files("bels.sandbox") / "schema.sql").read_text("utf-8"))
+    await db.execute(schema_of("bels.sandbox"))
     strange: str | None = await db.fetchval(
         f"""
         SELECT account FROM overview
