@@ -18,13 +18,14 @@ from bels.payments.cards.autopay import (
     Ran,
     StopReason,
     autopays_of,
+    order_key,
     run_autopay,
     set_autopay,
     stop_autopay,
 )
 from bels.payments.cards.bindings import remove_binding
 from bels.payments.cards.reconciling import reconcile_with_moneta
-from bels.payments.cards.refusals import CardReason, CardRefused
+from bels.payments.cards.refusals import CardReason, CardRefused, holds_card_number
 from tests.channels.household import moscow
 from tests.payments.cards.paying import ACCOUNT, Paying, opened_paying
 
@@ -112,6 +113,12 @@ async def test_what_the_household_has_paid_by_then_is_not_paid_again(paying: Pay
     assert await run(paying, "2024-06-25T12:00") == NOTHING
     assert taken(paying) == []
     assert (await stands(paying))[0] is AutopayState.ACTIVE
+
+
+@pytest.mark.parametrize("attempt", range(1, 6))
+@pytest.mark.parametrize("autopay", [f"a-ynee4gh5copy{end}" for end in range(5340, 5350)])
+def test_the_key_of_a_try_never_passes_for_a_card_number(autopay: str, attempt: int) -> None:
+    assert not holds_card_number(order_key(autopay, "2024-06-01", attempt))
 
 
 async def test_a_card_that_is_declined_is_tried_five_times_then_it_stops(paying: Paying) -> None:

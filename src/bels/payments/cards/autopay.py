@@ -314,7 +314,7 @@ async def _pay(cards: Cards, api: MonetaApi, run: _Run) -> bool | StopReason:
         cards,
         OrderRequest(
             run.autopay.person,
-            f"autopay/{run.autopay.autopay}/{run.period}/{run.attempts}",
+            order_key(run.autopay.autopay, run.period, run.attempts),
             run.autopay.account,
             told.amount,
             told.commission,
@@ -327,6 +327,14 @@ async def _pay(cards: Cards, api: MonetaApi, run: _Run) -> bool | StopReason:
         logger.warning("an autopay is refused: %s", started.reason.value)
         return await _give_up(cards, run, StopReason.REFUSED, told.total)
     return await _charge(cards, api, run, started)
+
+
+def order_key(autopay: str, period: str, attempt: int) -> str:
+    """Name the order of one try.
+
+    Words stand between the numbers, which in a row with the last digits of an id may pass for a card's number.
+    """
+    return f"autopay/{autopay}/of/{period}/try/{attempt}"
 
 
 async def _settle(cards: Cards, api: MonetaApi, run: _Run) -> bool | None:
