@@ -148,8 +148,8 @@ _ORDERS = {
 }
 
 _COPY_PHASE = """
-INSERT INTO journal (originator_id, originator_version, topic, state)
-SELECT (originator_id::int + $1 * k)::text, originator_version, topic, state
+INSERT INTO journal (originator_id, originator_version, topic, state, content, digest)
+SELECT (originator_id::int + $1 * k)::text, originator_version, topic, state, content, digest
   FROM journal, generate_series(1, $2::int - 1) AS k
  WHERE notification_id > $3 AND notification_id <= $4 AND originator_id <> 'rulebook'
  ORDER BY k, notification_id"""

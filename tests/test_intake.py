@@ -505,7 +505,8 @@ async def test_batches_that_overlap_in_opposite_orders_never_deadlock(
     held = {
         "same": "INSERT INTO message SELECT channel, 'same ' || account, 'AAAAAAAA', account, '', '', now(), '', 0, 0,"
         " NULL, '' FROM unnest(ARRAY['sms']) AS channel, unnest($1::text[]) AS account",
-        "other": "INSERT INTO journal SELECT account, 3, '', '' FROM unnest($1::text[]) AS account",
+        "other": "INSERT INTO journal (originator_id, originator_version, topic, state, digest)"
+        " SELECT account, 3, '', '', sha256('') FROM unnest($1::text[]) AS account",
     }[there]
 
     # Somebody holds the middle, so that both are halfway when it is let go.

@@ -20,6 +20,7 @@ from bels.domain.rulebook import Rulebook
 from bels.domain.terms import Settlement
 from bels.embedded import embedded, ensure_running
 from bels.intake import Clock, Intake, utc_now
+from bels.journal.adopting import chain_entries
 from bels.journal.journal import install
 from bels.journal.write import SESSION, as_it_is
 from bels.observing.batches import within
@@ -90,6 +91,8 @@ async def opened(settings: Settings, rulebook: Rulebook | None = None, clock: Cl
                 if version < POSTGRES_VERSION_MIN:
                     raise AppError(f"bels needs PostgreSQL {POSTGRES_VERSION_MIN} or newer, this is {version}")
                 await install(db)
+                if chained := await chain_entries(db):
+                    logger.info("%d entries of before were given their digests", chained)
                 await install_access(db)
                 stale = await install_views(db)
                 await install_reception(db)

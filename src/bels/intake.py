@@ -35,6 +35,7 @@ from bels.domain.receive_payment import SUSPENSE_PREFIX, is_kept_unallocated, re
 from bels.domain.repeat_reading import repeated_reading
 from bels.domain.rulebook import Rulebook
 from bels.domain.terms import AccountNumber, Channel, EntryNumber, Purpose, Reason
+from bels.journal.chain import GENESIS
 from bels.journal.codec import check_texts, encode_events
 from bels.journal.entry import Entry
 from bels.journal.faults import CONFLICT, UNAVAILABLE
@@ -106,9 +107,10 @@ def utc_now() -> datetime:
 
 @dataclass(slots=True)
 class _Batch:
-    """A batch under way: accounts as they become, entries and messages to write."""
+    """A batch under way: accounts as they become, the digests of their last entries, entries and messages to write."""
 
     accounts: dict[str, Account]
+    heads: dict[str, bytes]
     receipts: Iterator[str]
     rulebook: Rulebook
     entries: dict[str, list[Entry]] = field(default_factory=dict)
@@ -138,7 +140,8 @@ class Intake:
         self.rulebook = rulebook
         self._rulebook_version = 0
         self.clock = clock
-        self._remembered: OrderedDict[str, Account] = OrderedDict()
+        # Each with the digest of its last entry.
+        self._remembered: OrderedDict[str, tuple[Account, bytes]] = OrderedDict()
         self._remembered_max = remembered_max
         self.waiting: tuple[deque[_Waiting], ...] = tuple(deque() for _ in range(lanes))
         self._arrived = tuple(asyncio.Event() for _ in range(lanes))
@@ -271,10 +274,10 @@ class Intake:
         :raises TryLater: the database cannot be reached.
         """
         try:
-            accounts = self._known(set(numbers))
+            accounts, heads = self._known(set(numbers))
             async with self._pool.acquire() as db:
                 await self._heed_publications(db)
-                await _catch_up(db, accounts)
+                await _catch_up(db, accounts, heads)
             return accounts
         except UNAVAILABLE as error:
             raise TryLater(type(error).__name__) from error
@@ -337,7 +340,7 @@ class Intake:
             return await self._park(message, error)
 
     async def _park(self, message: Message, error: Exception) -> Outcome | Exception:
-        batch = _Batch({}, new_receipts(1), self.rulebook)
+        batch = _Batch({}, {}, new_receipts(1), self.rulebook)
         recorded_at = self.clock()
         self._record(batch, 0, message, (), None, Status.PARKED, recorded_at)
         try:
@@ -359,7 +362,7 @@ class Intake:
             # A message that stands with another one is looked up with it: the other may have come before.
             lead = {(m.channel.value, _name(m.only_with)) for m in messages if m.only_with is not None}
             wanted = [*names, *lead.difference(names)] if lead else names
-            accounts = self._known({m.account for m in messages})
+            accounts, heads = self._known({m.account for m in messages})
             # Most batches bring nothing that came before and meet nobody: one look tells.
             known = {_plain(n): a.version for n, a in accounts.items()}
             known[RULEBOOK] = min(known.get(RULEBOOK, self._rulebook_version), self._rulebook_version)
@@ -367,8 +370,8 @@ class Intake:
             repeats = await repeats_of(db, await find_messages(db, wanted)) if repeated else {}
             if grown:
                 await self._heed_publications(db)
-                await _catch_up(db, accounts)
-            batch = _Batch(accounts, new_receipts(len(messages)), self.rulebook)
+                await _catch_up(db, accounts, heads)
+            batch = _Batch(accounts, heads, new_receipts(len(messages)), self.rulebook)
             recorded_at = self.clock()
             twice: list[tuple[int, Message, tuple[Channel, str]]] = []
             named: set[tuple[Channel, str]] = set()
@@ -392,7 +395,7 @@ class Intake:
         for number in batch.entries:
             if number == RULEBOOK:
                 self._heed(batch.rulebook, batch.accounts[number].version)
-            self._remember(batch.accounts[number])
+            self._remember(batch.accounts[number], batch.heads[number])
         return [batch.outcomes[i] for i in range(len(messages))]
 
     def _decide(self, batch: _Batch, i: int, message: Message, recorded_at: datetime) -> None:
@@ -499,15 +502,17 @@ class Intake:
             if not changes:
                 await run(db, messages)
                 return
-            entries = appended(entry for change in changes for entry in change.entries)
+            contents = {message.receipt: message.content for message in batch.recorded}
+            entries = appended((entry for change in changes for entry in change.entries), batch.heads, contents)
             await run(db, messages, entries, *touched(changes, batch.rulebook))
             await run(db, *told(changes, batch.rulebook), notified(numbers))
 
-    def _known(self, numbers: set[str]) -> dict[str, Account]:
-        return {number: self._remembered.get(number) or nobody(number) for number in numbers}
+    def _known(self, numbers: set[str]) -> tuple[dict[str, Account], dict[str, bytes]]:
+        known = {number: self._remembered.get(number) or (nobody(number), GENESIS) for number in numbers}
+        return {number: known[number][0] for number in numbers}, {number: known[number][1] for number in numbers}
 
-    def _remember(self, account: Account) -> None:
-        self._remembered[account.number] = account
+    def _remember(self, account: Account, head: bytes) -> None:
+        self._remembered[account.number] = account, head
         self._remembered.move_to_end(account.number)
         while len(self._remembered) > self._remembered_max:
             self._remembered.popitem(last=False)
@@ -584,6 +589,7 @@ def _status_of(event: Event) -> Status:
     return Status.HELD if isinstance(event, ReadingHeld) else Status.ACCEPTED
 
 
-async def _catch_up(db: Db, accounts: dict[str, Account]) -> None:
-    for number, events in await read_events(db, {_plain(n): account.version for n, account in accounts.items()}):
+async def _catch_up(db: Db, accounts: dict[str, Account], heads: dict[str, bytes]) -> None:
+    for number, events, head in await read_events(db, {_plain(n): account.version for n, account in accounts.items()}):
         accounts[number] = replay(accounts[number], events)
+        heads[number] = head

@@ -117,7 +117,7 @@ async def test_a_version_is_taken_once(pool: asyncpg.Pool, intake: Intake) -> No
 
     async with pool.acquire() as db:
         with pytest.raises(asyncpg.UniqueViolationError):
-            await run(db, appended(entries[-1:]))
+            await run(db, appended(entries[-1:], {}, {entries[-1].receipt: b""}))
 
     assert await read_all(pool, "1000000") == entries
 

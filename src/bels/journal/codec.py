@@ -189,12 +189,13 @@ def to_entry(account: str, version: int, topic: str, state: bytes) -> Entry:
 
 
 def to_events(rows: Iterable[Any]) -> Iterator[Event]:
-    """Read no more than the events of rows, which end with topic and state: what a fold needs, in two thirds of the time.
+    """Read no more than the events of rows, which have topic and state in the third and fourth place: what a fold needs,
+    in two thirds of the time.
 
     :raises UnknownTopic: a row is of a newer program.
     """
     decoders = _EVENT_DECODERS
-    for _, topic, state in rows:
+    for _, _, topic, state in rows:
         decode = decoders.get(topic)
         yield (decode(state) if decode is not None else _upcast(topic, state)).event
 

@@ -17,6 +17,7 @@ from bels.domain.money_events import (
 )
 from bels.domain.rulebook import Rulebook
 from bels.domain.terms import Channel
+from bels.journal.chain import GENESIS, link
 from bels.journal.codec import MAPPER, to_entry, to_events
 from bels.journal.entry import Entry
 from bels.journal.installing import install_alone, schema_of
@@ -94,10 +95,10 @@ async def read_between(db: Db, spans: Sequence[tuple[str, int, int]]) -> list[En
 
 
 READ_EVENTS = """
-    SELECT wanted.place::int, j.topic, j.state
+    SELECT wanted.place::int, j.digest, j.topic, j.state
       FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS wanted (account, version, place)
      CROSS JOIN LATERAL (
-           SELECT topic, state
+           SELECT digest, topic, state
              FROM journal
             WHERE originator_id = wanted.account AND originator_version > wanted.version
             ORDER BY originator_version
@@ -105,14 +106,16 @@ READ_EVENTS = """
 """
 
 
-async def read_events(db: Db, after: Mapping[str, int]) -> Iterator[tuple[str, Iterator[Event]]]:
+async def read_events(db: Db, after: Mapping[str, int]) -> Iterator[tuple[str, Iterator[Event], bytes]]:
     """Read the events of accounts after a version of each, as ``read`` does: each account with its events, to be taken in turn.
 
-    They are decoded one by one as they are asked for: of a thousand accounts with years of history never all are in memory.
+    With them comes the digest of the last one, on which the next entry rests. They are decoded one by one as they are asked for:
+    of a thousand accounts with years of history never all are in memory.
     """
     accounts = list(after.keys())
     rows = await db.fetch(READ_EVENTS, accounts, list(after.values()))
-    return ((accounts[place - 1], to_events(own)) for place, own in groupby(rows, itemgetter(0)))
+    each = ((place, list(own)) for place, own in groupby(rows, itemgetter(0)))
+    return ((accounts[place - 1], to_events(own), own[-1]["digest"]) for place, own in each)
 
 
 async def read_rulebook(db: Db, after: int) -> tuple[Rulebook | None, int]:
@@ -160,18 +163,27 @@ async def read_page(db: Db, account: str, after: int, before: int | None, limit:
     return [to_entry(*row) for row in rows]
 
 
-_ENTRY = "originator_id text, originator_version bigint, topic text, state text"
+_ENTRY = "originator_id text, originator_version bigint, topic text, state text, content text, digest text"
 
 APPEND = f"""
-INSERT INTO journal (originator_id, originator_version, topic, state)
-SELECT originator_id, originator_version, topic, convert_to(state, 'UTF8') FROM {given(_ENTRY)}
+INSERT INTO journal (originator_id, originator_version, topic, state, content, digest)
+SELECT originator_id, originator_version, topic, convert_to(state, 'UTF8'), decode(content, 'hex'), decode(digest, 'hex')
+  FROM {given(_ENTRY)}
 """
 
 
-def appended(entries: Iterable[Entry]) -> Write:
-    """Append entries, each at the version it names; a version that is taken is a unique violation."""
-    stored = [MAPPER.to_stored_event(entry) for entry in entries]
-    rows = [(row.originator_id, row.originator_version, row.topic, row.state.decode()) for row in stored]
+def appended(entries: Iterable[Entry], heads: dict[str, bytes], contents: Mapping[str, bytes]) -> Write:
+    """Append entries, each at the version it names; a version that is taken is a unique violation.
+
+    ``heads`` are the digests of the last entries of their accounts, none for a new one, and are brought up to these entries.
+    ``contents`` are the digests of the messages that led to them, by receipt.
+    """
+    rows = []
+    for entry in entries:
+        row = MAPPER.to_stored_event(entry)
+        account, version, content = entry.account, entry.version, contents[entry.receipt]
+        heads[account] = digest = link(heads.get(account, GENESIS), account, version, row.topic, content, row.state)
+        rows.append((account, version, row.topic, row.state.decode(), content.hex(), digest.hex()))
     return Write(APPEND, _ENTRY, rows)
 
 

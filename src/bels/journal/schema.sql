@@ -35,18 +35,31 @@ CREATE OR REPLACE TRIGGER message_is_only_added_to BEFORE UPDATE OR DELETE OR TR
     EXECUTE FUNCTION bels_nothing_changes();
 
 -- The journal: what is true. Rows are added and never changed; the trigger says so to everybody.
--- The columns are those that the stock PostgreSQL recorder of the eventsourcing library reads.
+-- The first five columns are those that the stock PostgreSQL recorder of the eventsourcing library reads.
+-- content is the digest of the message that led to the entry, digest the entry's own over its bytes and the one before (chain.py).
 CREATE TABLE IF NOT EXISTS journal (
     originator_id      text   NOT NULL,
     originator_version bigint NOT NULL,
     topic              text   NOT NULL,
     state              bytea  NOT NULL,
     notification_id    bigint GENERATED ALWAYS AS IDENTITY,
+    content            bytea  NOT NULL DEFAULT '',
+    digest             bytea  NOT NULL CHECK (octet_length(digest) = 32),
     PRIMARY KEY (originator_id, originator_version)
 );
+-- Databases from before the chain; their entries are given digests before anything else is written (adopting.py).
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'journal'::regclass AND attname = 'digest') THEN
+        ALTER TABLE journal ADD COLUMN content bytea NOT NULL DEFAULT '',
+                            ADD COLUMN digest bytea CHECK (octet_length(digest) = 32);
+    END IF;
+END $$;
 CREATE INDEX IF NOT EXISTS journal_notification_id_idx ON journal (notification_id);
 CREATE OR REPLACE TRIGGER journal_is_only_added_to BEFORE UPDATE OR DELETE OR TRUNCATE ON journal
     EXECUTE FUNCTION bels_nothing_changes();
+
+-- Not even the owner may change what is written, unless he takes the right back first; a server whose user is no superuser cannot err.
+REVOKE UPDATE, DELETE, TRUNCATE ON journal, message FROM PUBLIC, CURRENT_USER;
 
 -- The key of the senders' digests stood here in clear in early installations; now it is in the vault, and this is empty.
 CREATE TABLE IF NOT EXISTS installation (
