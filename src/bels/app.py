@@ -16,6 +16,7 @@ from bels.access.master_key import MasterKeyError, opened_master_key
 from bels.access.oidc import Oidc
 from bels.access.store import install_access
 from bels.access.vault import Vault
+from bels.audit.store import install_audit
 from bels.domain.rulebook import Rulebook
 from bels.domain.terms import Settlement
 from bels.embedded import embedded, ensure_running
@@ -98,6 +99,7 @@ async def opened(settings: Settings, rulebook: Rulebook | None = None, clock: Cl
                 await install_reception(db)
                 await install_outgoing(db)
                 await install_payments(db)
+                await install_audit(db)
             intake = Intake(pool, rulebook or shipped(PUBLISHED), clock)
             if tracing is not None:
                 intake.work = within(tracing.around, intake.work)

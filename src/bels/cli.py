@@ -29,6 +29,7 @@ from bels.command import (
     text_of,
 )
 from bels.commands_of_access import add_client, add_user
+from bels.commands_of_audit import add_audit
 from bels.commands_of_channels import add_voice
 from bels.commands_of_keys import add_key
 from bels.commands_of_money import add_bill, add_rulebook, add_statement, publish_text
@@ -171,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     add_registers(command)
     add_charges(command, _period)
     add_gis(command, _period)
+    add_audit(command)
     add_exchange(command)
     add_partners(command)
     command("rebuild", "Tell all views again from the journal, while bels serves", _rebuild)

@@ -32,6 +32,7 @@ from bels.api.engine.trusted import check_manifest, read_manifest
 from bels.api.schema import SCHEMA, sdl
 from bels.api.webhooks import schema_routes
 from bels.app import AppError, Bels
+from bels.auditing import auditing_routes
 from bels.domain.rulebook import Requisites
 from bels.domain.terms import Channel
 from bels.gateways import gateways_of
@@ -150,6 +151,7 @@ def asgi(bels: Bels, door: Door, readiness: Readiness) -> ASGIApp:
             *bill_routes(_Bills(bels.pool, door, bels), RIGHTS),
             *gateways.routes,
             *partnering.routes,
+            *auditing_routes(bels, door),
             *schema_routes(),
         ],
         lifespan=lifespan,

@@ -56,6 +56,7 @@ from bels.api.reconciling import ReconcilingMutation
 from bels.api.registers import RegisterMutation
 from bels.api.rounds import RoundMutation
 from bels.api.sandbox import SandboxMutation
+from bels.api.seals import SealMutation
 from bels.api.sender_links import SenderLinkMutation
 from bels.api.webhooks import WebhookMutation
 from bels.domain import commands
@@ -174,6 +175,7 @@ class Mutation(
     CardMutation,
     WebhookMutation,
     SandboxMutation,
+    SealMutation,
 ):
     """What may be done."""
 

@@ -41,8 +41,12 @@ from bels.api.receipts import ParkedMessage, Receipt, find_receipt
 from bels.api.reconciling import ReconcilingQuery
 from bels.api.records import RecordQuery
 from bels.api.registers import RegisterQuery
+from bels.api.replays import ReplayQuery
 from bels.api.rounds import RoundQuery
 from bels.api.sandbox import SandboxQuery
+from bels.api.seals import SealQuery
+from bels.api.trail import TrailQuery
+from bels.api.trials import TrialQuery
 from bels.api.webhooks import WebhookQuery
 from bels.domain.commands import SubmitReading
 from bels.domain.periods import period
@@ -80,6 +84,10 @@ class Query(
     CardQuery,
     WebhookQuery,
     SandboxQuery,
+    SealQuery,
+    ReplayQuery,
+    TrialQuery,
+    TrailQuery,
 ):
     """What may be asked to see."""
 

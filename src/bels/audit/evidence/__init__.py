@@ -1,0 +1,1 @@
+"""All that an account's history rests on, as one signed file that is judged without bels."""

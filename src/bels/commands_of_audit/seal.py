@@ -1,0 +1,9 @@
+"""``bels audit seal``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def add(what: Any) -> None:
+    """Add ``bels audit seal``."""

@@ -1,0 +1,1 @@
+"""Try other rules on many accounts, in parallel; nothing is stored."""
