@@ -184,7 +184,7 @@ def test_parts_without_a_header_are_parts_too() -> None:
 
     with effort() as done:
         assert read_letter(whole) is Unreadable.TOO_MANY_PARTS
-    assert done.units < 100
+    assert done.units < 300
 
 
 def test_a_letter_of_nothing_but_line_ends_is_sent_back() -> None:
@@ -211,7 +211,7 @@ def test_no_letter_costs_more_than_seconds(content: bytes) -> None:
     with effort() as done:
         read_letter(content)
 
-    assert done.units < 500
+    assert done.units < 2000
 
 
 @pytest.mark.parametrize(

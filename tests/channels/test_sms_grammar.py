@@ -280,7 +280,7 @@ def test_ten_thousand_numbers_in_a_letter_take_no_time() -> None:
     with effort() as done:
         for text in ("1. " * 6_600, "сч №1 " * 3_300, "\ufdfa" * 20_000):
             read_message(text, in_letter=True)
-    assert done.units < 100
+    assert done.units < 500
 
 
 @pytest.mark.parametrize("line", FORMS, ids=lambda line: line.text[:30] or "empty")

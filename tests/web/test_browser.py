@@ -216,8 +216,10 @@ async def test_a_database_that_is_down_is_said_and_what_was_typed_is_kept(place:
         await find(page, place, "1000001", "E-1")
         await page.get_by_label("Показание").fill("10385")
         await page.get_by_role("button", name="Продолжить").click()
+        # The page that asks to send again has a button of a similar name: the right one must be there before.
+        await expect(page.get_by_role("heading", name="Проверьте и отправьте")).to_be_visible()
         async with unreachable(place.house):
-            await page.get_by_role("button", name="Отправить").click()
+            await page.get_by_role("button", name="Отправить", exact=True).click()
             await expect(page.locator("main")).to_contain_text("НЕ принято")
             await is_fine(page, "later")
         await page.get_by_role("button", name="Отправить ещё раз").click()
