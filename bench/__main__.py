@@ -15,6 +15,7 @@ import asyncpg
 
 from bels.embedded import embedded
 from bels.settings import Settings
+from bench import append as appends
 from bench import attack as attacks
 from bench import bill as bills
 from bench import channels as channel_loads
@@ -202,6 +203,13 @@ def payments(ground: Ground) -> list[Figure]:
     return figures
 
 
+def append(ground: Ground) -> list[Figure]:
+    """Append with the digests of the chain and without, in turns."""
+    if not ground.has_bels:
+        return [Figure("append with digests", "readings/s", None, least=appends.LEAST)]
+    return appends.append(ground.url, ground.rounds)
+
+
 BENCHMARKS: dict[str, Callable[[Ground], list[Figure]]] = {
     "submitReading": submit_reading,
     "submitReadings": submit_readings,
@@ -214,6 +222,7 @@ BENCHMARKS: dict[str, Callable[[Ground], list[Figure]]] = {
     "channels": channels,
     "payment_registers": payment_registers,
     "payments": payments,
+    "append": append,
 }
 
 
