@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from bels.access.store import install_access
+from bels.audit.store import install_audit
 from bels.embedded import embedded
 from bels.intake import Intake
 from bels.journal.journal import install
@@ -88,6 +89,7 @@ def template(postgres: str) -> str:
         await install_reception(db)
         await install_outgoing(db)
         await install_payments(db)
+        await install_audit(db)
         await db.close()
 
     asyncio.run(make())
