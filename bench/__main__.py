@@ -22,6 +22,10 @@ from bench import channels as channel_loads
 from bench import closing, ours, registers, traffic
 from bench import payments as payment_loads
 from bench import price as prices
+from bench import replay as replays
+from bench import sealing as seals
+from bench import trail as trails
+from bench import verify as verifying
 from bench.copy import limit_of_tables
 from bench.load import Report
 from bench.report import Figure, table
@@ -210,6 +214,37 @@ def append(ground: Ground) -> list[Figure]:
     return appends.append(ground.url, ground.rounds)
 
 
+def sealing(ground: Ground) -> list[Figure]:
+    """Seal the journal of 300,000 accounts, and prove accounts by the seal."""
+    if not ground.has_bels:
+        return [Figure("seal with nothing new", "s", None, most=1.0)]
+    return seals.sealing(ground.url, ground.rounds)
+
+
+def trail(ground: Ground) -> list[Figure]:
+    """Tell the trail of a million entries, search and export it."""
+    return trails.trail(ground.url, ground.rounds) if ground.has_bels else []
+
+
+def replay(ground: Ground) -> list[Figure]:
+    """Replay accounts of 1,500 entries to any day."""
+    if not ground.has_bels:
+        return [Figure("replay", "p50 ms", None, most=1.0)]
+    return replays.replay(ground.url, ground.rounds)
+
+
+def verify(ground: Ground) -> list[Figure]:
+    """Verify a million entries by the command."""
+    if not ground.has_bels:
+        return [Figure("verify", "entries/s", None, floor=verifying.FLOOR_PER_S)]
+    return verifying.verify(ground.url, ground.rounds)
+
+
+def verify_reading(ground: Ground) -> list[Figure]:
+    """Follow the chains of a million entries by four ways of reading."""
+    return verifying.reading(ground.url, ground.rounds) if ground.has_bels else []
+
+
 BENCHMARKS: dict[str, Callable[[Ground], list[Figure]]] = {
     "submitReading": submit_reading,
     "submitReadings": submit_readings,
@@ -223,6 +258,11 @@ BENCHMARKS: dict[str, Callable[[Ground], list[Figure]]] = {
     "payment_registers": payment_registers,
     "payments": payments,
     "append": append,
+    "trail": trail,
+    "replay": replay,
+    "verify": verify,
+    "verify_reading": verify_reading,
+    "sealing": sealing,
 }
 
 

@@ -110,7 +110,7 @@ async def _round(url: str) -> tuple[float, float]:
 @contextmanager
 def _without_digests() -> Iterator[None]:
     """Let the intake append as it did before there was a chain."""
-    kept = intake.appended, journal.READ_EVENTS
+    kept = intake.appended, journal.READ_EVENTS  # type: ignore[attr-defined]
     intake.appended = _appended  # type: ignore[attr-defined]
     journal.READ_EVENTS = journal.READ_EVENTS.replace("SELECT digest,", "SELECT NULL::bytea AS digest,")
     try:

@@ -40,6 +40,7 @@ LONG = (
     "test_chaos_payments.py",
     "test_chaos.py",
     "test_demo.py",
+    "test_every_month.py",
     "test_import.py",
     "test_cli.py",
     "test_draining.py",

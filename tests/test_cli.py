@@ -43,6 +43,7 @@ COMMANDS = (
     "gis",
     "exchange",
     "partners",
+    "audit",
     "rebuild",
     "demo",
     "schema",

@@ -65,6 +65,15 @@ def test_a_database_of_another_kind_is_refused_without_telling_its_password(url:
     assert "secret" not in str(refusal.value)
 
 
+def test_seals_become_files_and_hourly_only_where_that_is_asked_for(tmp_path: Path) -> None:
+    given = Settings.from_environment({"BELS_SEALS": str(tmp_path), "BELS_SEAL_HOURLY": "on"}).audit
+    assert (given.seals, given.seal_hourly) == (tmp_path, True)
+    default = Settings.from_environment({}).audit
+    assert (default.seals, default.seal_hourly) == (None, False)
+    with pytest.raises(SettingsError, match="BELS_SEAL_HOURLY must be one of on, off"):
+        Settings.from_environment({"BELS_SEAL_HOURLY": "yes"})
+
+
 def test_an_unknown_settlement_is_refused_with_the_known_ones() -> None:
     with pytest.raises(SettingsError, match="redistribute, in_period, next_period, not 'later'"):
         Settings.from_environment({"BELS_SETTLEMENT": "later"})

@@ -172,9 +172,9 @@ def _parser() -> argparse.ArgumentParser:
     add_registers(command)
     add_charges(command, _period)
     add_gis(command, _period)
-    add_audit(command)
     add_exchange(command)
     add_partners(command)
+    add_audit(command)
     command("rebuild", "Tell all views again from the journal, while bels serves", _rebuild)
     town = command("demo", "Load the demonstration town into an empty database", _demo)
     town.add_argument(

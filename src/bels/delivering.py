@@ -13,6 +13,7 @@ import httpx
 from bels.access.door import Door
 from bels.access.quota import forget_spent
 from bels.app import AppError, Bels
+from bels.audit_jobs import audit_jobs
 from bels.channels.chat import forget_updates
 from bels.domain.periods import moscow_date
 from bels.domain.terms import Channel
@@ -160,7 +161,8 @@ async def delivering(bels: Bels, door: Door, senders: Senders) -> AsyncIterator[
         PLAN: (EVERY_HOUR_OF_THE_DAY, plan),
         FORGET: (EVERY_NIGHT, forget),
     }
-    async with partner_jobs(bels, door) as own, working(bels.pool, deliver, {**schedules, **own}):
+    sealing = audit_jobs(bels, bels.settings.audit.seals, hourly=bels.settings.audit.seal_hourly)
+    async with partner_jobs(bels, door) as own, working(bels.pool, deliver, {**schedules, **own, **sealing}):
         try:
             yield post
         finally:

@@ -13,6 +13,7 @@ from time import monotonic
 import asyncpg
 from prometheus_client import CollectorRegistry, Gauge
 
+from bels.audit.seals.reading import seal_state
 from bels.domain.terms import Channel
 from bels.journal.faults import UNAVAILABLE
 from bels.outgoing.hours import is_quiet, this_morning
@@ -83,6 +84,14 @@ class Queues:
             ["what"],
             registry=registry,
         )
+        self._seal_age = Gauge(
+            "bels_seal_age_seconds",
+            "How long ago the journal was sealed; +Inf before the first time.",
+            registry=registry,
+        )
+        self._seal_faults = Gauge(
+            "bels_seal_faults", "Accounts that the newest seal did not find as they had been sealed.", registry=registry
+        )
 
     async def look(self) -> None:
         """Look, where the last look is old. A database that is away leaves what was told before: health tells of it."""
@@ -146,6 +155,9 @@ class Queues:
         for what in Waits:
             self._partners.labels(what.value).set(found[what].count)
             self._partners_oldest.labels(what.value).set(_age(found[what].since, now))
+        sealed_at, faults = await seal_state(db)
+        self._seal_age.set(_age(sealed_at, now) if sealed_at is not None else float("inf"))
+        self._seal_faults.set(faults)
 
 
 _SPOKEN_TO = (Channel.SMS, Channel.EMAIL, Channel.TELEGRAM, Channel.MAX)

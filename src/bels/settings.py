@@ -116,6 +116,29 @@ class PartnerSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditSettings:
+    """Say how the journal is sealed.
+
+    ``seals`` is a folder where every seal becomes a file, None where nobody wants any; ``seal_hourly`` seals every hour, else
+    every night.
+    """
+
+    seals: Path | None = None
+    seal_hourly: bool = False
+
+    @classmethod
+    def of(cls, given: Mapping[str, str]) -> Self:
+        """Read the variables that were given.
+
+        :raises SettingsError: a value cannot be used.
+        """
+        return cls(
+            seals=_path(given, "BELS_SEALS"),
+            seal_hourly=_one_of("BELS_SEAL_HOURLY", given.get("BELS_SEAL_HOURLY", "off"), ("on", "off")) == "on",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Say where this process keeps its data, where it listens and how it settles.
 
@@ -155,6 +178,7 @@ class Settings:
     drain_s: float = 0.0
     channels: ChannelSettings = ChannelSettings()
     partners: PartnerSettings = PartnerSettings()
+    audit: AuditSettings = AuditSettings()
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
@@ -188,6 +212,7 @@ class Settings:
             drain_s=_seconds("BELS_DRAIN_S", given.get("BELS_DRAIN_S", "0")),
             channels=ChannelSettings.of(given),
             partners=PartnerSettings.of(given),
+            audit=AuditSettings.of(given),
         )
 
 

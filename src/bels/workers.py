@@ -53,9 +53,16 @@ Work = Callable[[Tools, P], Coroutine[Any, Any, R]]
 
 
 async def spread(
-    bels: Bels, work: Work[P, R], pieces: Iterable[P] | AsyncIterator[P], done: Callable[[R], None], alone: bool
+    bels: Bels,
+    work: Work[P, R],
+    pieces: Iterable[P] | AsyncIterator[P],
+    done: Callable[[R], None],
+    alone: bool,
+    processes: int | None = None,
 ) -> None:
-    """Do a piece of work for each of ``pieces``, in this process or in one for each core; ``done`` gets every result.
+    """Do a piece of work for each of ``pieces``, in this process or in ``processes``, by default one for each core.
+
+    ``done`` gets every result.
 
     Pieces are asked for as they are needed. When one fails, or the work is stopped, those under way are finished.
 
@@ -65,7 +72,7 @@ async def spread(
         tools = Tools(bels.pool, bels.intake)
         await _gather(lambda piece: work(tools, piece), pieces, done, TASKS_ALONE)
         return
-    count = os.cpu_count() or 1
+    count = processes or os.cpu_count() or 1
     executor = ProcessPoolExecutor(
         count,
         multiprocessing.get_context("spawn"),

@@ -14,6 +14,7 @@ from bels.access.callers import LOCAL, Caller, Kind, Right, Sight, rights_of
 from bels.api.context import RIGHTS
 from bels.api.engine.paging import encode_id
 from bels.api.schema import SCHEMA
+from bels.audit.seals.sealing import seal_journal
 from bels.domain.terms import Channel, Period
 from tests.api.client import Client, Clock, household, months
 
@@ -45,6 +46,7 @@ async def client(pool: asyncpg.Pool, database: str) -> AsyncIterator[Client]:
             given = {"account": account, "paymentId": f"pay {account}", "amount": "100.00", "paidOn": "2024-03-01"}
             paid = "mutation($input: ReceivePaymentInput!) { receivePayment(input: $input) { __typename } }"
             await client.ask(paid, input=given)
+        await seal_journal(pool, (await client.door()).vault, client.clock.at)
         yield client
 
 
@@ -83,6 +85,7 @@ async def probes(pool: asyncpg.Pool, account: str) -> dict[str, list[str]]:
         "Query.node": [f'{{ node(id: "{each}") {{ __typename id }} }}' for each in ids],
         "Query.nodes": [f"{{ nodes(ids: {json.dumps(ids)}) {{ __typename id }} }}"],
         "Query.receipt": [f'{{ receipt(number: "{each}") {{ state text }} }}' for each in receipts],
+        "Query.sealProof": [f'{{ sealProof(account: "{account}") {{ version digest }} }}'],
         "Query.payment": [f'{{ payment(receipt: "{each}") {{ amount }} }}' for each in receipts],
         "Query.previewReading": [f"{{ previewReading(input: {preview}) {{ {answered} }} }}"],
         "Mutation.submitReading": [f"mutation {{ submitReading(input: {reading}) {{ {answered} }} }}"],
@@ -114,6 +117,7 @@ NOT_ABOUT_AN_ACCOUNT = {
     *("me", "possibleRefusals", "rateLimit", "rulebook", "rulebookHistory", "sessions", "tariff"),
     *("office", "outages"),
     *("readPaymentQr", "webhookEventTypes", "cardQuote"),
+    *("latestSeal", "seal", "seals", "sealKeys", "sealConsistency"),
     # What hangs on the person, whatever the account.
     *("autopays", "cardBindings", "cardPayments", "removeCardBinding", "stopAutopay"),
     *("changePassword", "logIn", "logOut", "renewSession"),

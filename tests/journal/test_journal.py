@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
 from eventsourcing.persistence import StoredEvent
-from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
+from eventsourcing.postgres import PostgresApplicationRecorder
 
+from bels.audit.stock import datastore_of
 from bels.domain.account import nobody, replay
 from bels.intake import Intake
 from bels.journal.codec import MAPPER
@@ -31,20 +31,6 @@ async def empty(database: str) -> str:
     await db.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     await db.close()
     return database
-
-
-def datastore_of(url: str) -> PostgresDatastore:
-    parts = urlsplit(url)
-    query = parse_qs(parts.query)
-    return PostgresDatastore(
-        parts.path.lstrip("/"),
-        query["host"][0] if "host" in query else parts.hostname or "",
-        query["port"][0] if "port" in query else parts.port or 5432,
-        parts.username or "",
-        parts.password or "",
-        originator_id_type="text",
-        single_row_tracking=False,
-    )
 
 
 async def test_the_stock_library_reads_our_journal_and_folds_the_same_accounts(

@@ -7,6 +7,7 @@ from datetime import timedelta
 import asyncpg
 from prometheus_client import CollectorRegistry
 
+from bels.audit.seals.sealing import seal_journal
 from bels.domain.terms import Channel
 from bels.outgoing.outbox import put_text
 from bels.queues import Queues
@@ -130,3 +131,14 @@ async def test_the_same_looks_one_after_the_other_are_one_and_a_lost_database_br
     await hand_over(speaking.pool, Channel.VOICE, "b" * 32, None, HandOverReason.ASKED, speaking.house.at)
     await kept.look()
     assert registry.get_sample_value("bels_hand_overs_waiting") == 0
+
+
+async def test_a_journal_that_nobody_seals_is_seen_to_grow_old(speaking: Speaking) -> None:
+    never = await told(speaking)
+    await seal_journal(speaking.pool, speaking.vault, speaking.house.at)
+    speaking.house.wait(hours=30)
+    old = await told(speaking)
+
+    assert never.get_sample_value("bels_seal_age_seconds") == float("inf")
+    assert old.get_sample_value("bels_seal_age_seconds") == 30 * 3600
+    assert old.get_sample_value("bels_seal_faults") == 0

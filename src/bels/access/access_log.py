@@ -44,19 +44,29 @@ async def record_read(
 
 
 async def page(
-    db: Db, before: int | None, limit: int, *, account: str | None = None, subject: str | None = None
+    db: Db,
+    before: int | None,
+    limit: int,
+    *,
+    account: str | None = None,
+    subject: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
 ) -> list[ReadRow]:
-    """List reads, newest first: all, of one account, or by one person."""
+    """List reads, newest first: all, of one account, or by one person; from ``since`` until before ``until``."""
+    # Only what is asked for stands in the statement, so that each finds its rows by its own key.
+    asked = (
+        ("read < ", before),
+        ("accounts @> ", [account] if account is not None else None),
+        ("subject = ", subject),
+        ("at >= ", since),
+        ("at < ", until),
+    )
+    given = [(condition, value) for condition, value in asked if value is not None]
+    conditions = " AND ".join(["true", *(f"{condition}${i + 1}" for i, (condition, _) in enumerate(given))])
     rows = await db.fetch(
-        """
-        SELECT * FROM access_log
-        WHERE ($1::bigint IS NULL OR read < $1)
-          AND ($3::text IS NULL OR accounts @> ARRAY[$3]) AND ($4::text IS NULL OR subject = $4)
-        ORDER BY read DESC LIMIT $2
-        """,
-        before,
+        f"SELECT * FROM access_log WHERE {conditions} ORDER BY read DESC LIMIT ${len(given) + 1}",
+        *(value for _, value in given),
         limit,
-        account,
-        subject,
     )
     return [ReadRow(**{**row, "fields": tuple(row["fields"]), "accounts": tuple(row["accounts"])}) for row in rows]

@@ -179,8 +179,10 @@ CREATE TABLE IF NOT EXISTS access_log (
 );
 CREATE INDEX IF NOT EXISTS access_log_subject_idx ON access_log (subject, read);
 CREATE INDEX IF NOT EXISTS access_log_accounts_idx ON access_log USING gin (accounts);
+CREATE INDEX IF NOT EXISTS access_log_at_idx ON access_log (at);
 CREATE OR REPLACE TRIGGER access_log_is_only_added_to BEFORE UPDATE OR DELETE OR TRUNCATE ON access_log
     EXECUTE FUNCTION bels_nothing_changes();
+REVOKE UPDATE, DELETE, TRUNCATE ON identity_act, access_log FROM PUBLIC, CURRENT_USER;
 
 -- How many messages a sender, or a stranger for an account, has brought on a day: by keyed digests.
 CREATE TABLE IF NOT EXISTS spent (

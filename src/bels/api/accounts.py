@@ -31,8 +31,11 @@ from bels.api.objects import (
     shown,
     told,
 )
+from bels.api.replays import AccountReplay, replay_asked
 from bels.api.sender_links import AccountSenders
 from bels.api.sums import cost_of
+from bels.audit.replaying.account_moment import overview_of
+from bels.audit.replaying.moments import Replayed
 from bels.domain import terms
 from bels.domain.forecast_estimate import Silent
 from bels.domain.forecast_estimate import Submission as DomainSubmission
@@ -180,7 +183,7 @@ class ChannelLink:
 
 
 @strawberry.type(description="A household's account (лицевой счёт).")
-class Account(AccountPersonal, AccountNotices, AccountSenders):
+class Account(AccountPersonal, AccountNotices, AccountSenders, AccountReplay):
     """A household's account."""
 
     version: int = strawberry.field(description="The number of its last entry: grows with every change.")
@@ -195,9 +198,10 @@ class Account(AccountPersonal, AccountNotices, AccountSenders):
     links: list[ChannelLink] = strawberry.field(description="Senders that may speak for the account.")
 
     @classmethod
-    def of(cls, row: OverviewRow, sight: Sight = WHOLE) -> Account:
-        """Show a row, to somebody who sees it from there on."""
+    def of(cls, row: OverviewRow, sight: Sight = WHOLE, then: Replayed | None = None) -> Account:
+        """Show a row, to somebody who sees it from there on; of an account at a moment with its replay."""
         return cls(
+            then=then,
             sight=sight,
             id=encode_id("Account", row.account),
             number=row.account,
@@ -277,11 +281,18 @@ class Account(AccountPersonal, AccountNotices, AccountSenders):
         return connect(rows, page, node=lambda row: told(row, caller), key=lambda row: (row.entry,))
 
 
-async def find_account(info: Info, number: str) -> Account | None:
-    """Find an account by number, where the caller sees it."""
+async def find_account(
+    info: Info, number: str, as_of: date | None = None, known_at: datetime | None = None
+) -> Account | None:
+    """Find an account by number, where the caller sees it: as it is now, or as it was at a moment."""
+    then = None
     sight = info.context.see(number)
-    if sight is None:
+    if as_of is not None or known_at is not None:
+        then = await replay_asked(info, number, as_of, known_at)
+        row = overview_of(then) if then is not None else None
+    elif sight is not None:
+        async with info.context.app.pool.acquire() as db:
+            row = (await overview.find(db, [number])).get(number)
+    else:
         return None
-    async with info.context.app.pool.acquire() as db:
-        row = (await overview.find(db, [number])).get(number)
-    return Account.of(row, sight) if row is not None else None
+    return Account.of(row, sight, then) if row is not None and sight is not None else None

@@ -41,7 +41,7 @@ from bels.api.receipts import ParkedMessage, Receipt, find_receipt
 from bels.api.reconciling import ReconcilingQuery
 from bels.api.records import RecordQuery
 from bels.api.registers import RegisterQuery
-from bels.api.replays import ReplayQuery
+from bels.api.replays import AsOf, KnownAt, ReplayQuery
 from bels.api.rounds import RoundQuery
 from bels.api.sandbox import SandboxQuery
 from bels.api.seals import SealQuery
@@ -91,12 +91,18 @@ class Query(
 ):
     """What may be asked to see."""
 
-    @strawberry.field(description="An account by number; null when there is none.")
+    @strawberry.field(
+        description="An account by number, now or at a moment in both times; null when there is none, or was none then."
+    )
     async def account(
-        self, info: Info, number: Annotated[str, strawberry.argument(description=inputs.ACCOUNT)]
+        self,
+        info: Info,
+        number: Annotated[str, strawberry.argument(description=inputs.ACCOUNT)],
+        as_of: AsOf = None,
+        known_at: KnownAt = None,
     ) -> Account | None:
-        """Find an account."""
-        return await find_account(info, number)
+        """Find an account, at a moment where one is asked for."""
+        return await find_account(info, number, as_of, known_at)
 
     @strawberry.field(description="Accounts in order of number.")
     async def accounts(

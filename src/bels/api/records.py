@@ -40,6 +40,9 @@ OfSubject = Annotated[
     str | None, strawberry.argument(description="Only those of this person or client: u-... or c-...")
 ]
 
+Since = Annotated[datetime | None, strawberry.argument(description="Only those from this moment on.")]
+Until = Annotated[datetime | None, strawberry.argument(description="Only those before this moment.")]
+
 
 @strawberry.type(description="One request of somebody of the staff: what it asked for, at which accounts it looked.")
 class AccessRecord:
@@ -51,7 +54,7 @@ class AccessRecord:
     kind: Kind = strawberry.field(description="What it is to us.")
     request_id: str = strawberry.field(description="The request, as in the logs.")
     fields: list[str] = strawberry.field(
-        description="The root fields it asked for, and what it was shown of personal data."
+        description="The root fields it asked for, what it was shown of personal data; of an export its filter and count."
     )
     accounts: list[str] = strawberry.field(description="The accounts it looked at.")
 
@@ -103,15 +106,26 @@ class IdentityAct:
 class RecordQuery:
     """What may be asked of the records of access; no type of the schema."""
 
-    @strawberry.field(description="Every read by staff and auditors, newest first; reading it is recorded too.")
+    @strawberry.field(
+        description="Every read by staff and auditors, of the API, of pages and files, newest first; reading it is recorded too."
+    )
     async def access_records(
-        self, info: Info, first: First = None, after: After = None, account: OfAccount = None, subject: OfSubject = None
+        self,
+        info: Info,
+        first: First = None,
+        after: After = None,
+        account: OfAccount = None,
+        subject: OfSubject = None,
+        since: Since = None,
+        until: Until = None,
     ) -> Connection[AccessRecord]:
         """List reads."""
         page = read_page(first=first, after=after, kinds=(int,))
         before = int(str(page.after[0])) if page.after is not None else None
         async with info.context.app.pool.acquire() as db:
-            rows = await access_log.page(db, before, page.limit, account=account, subject=subject)
+            rows = await access_log.page(
+                db, before, page.limit, account=account, subject=subject, since=since, until=until
+            )
         return connect(rows, page, node=AccessRecord.of, key=lambda row: (row.read,))
 
     @strawberry.field(description="What was done to credentials, cabinets and keys, newest first.")

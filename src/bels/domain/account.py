@@ -512,8 +512,13 @@ def _in_time(readings: tuple[Reading, ...], reading: Reading) -> tuple[Reading, 
 
 
 def _mark(account: Account, version: int, entry: EntryNumber, status: ReadingStatus) -> Account:
-    readings = tuple(replace(r, status=status) if r.entry == entry else r for r in account.readings)
-    return _with(account, version=version, readings=readings)
+    readings = account.readings
+    # Nearly always it is one of the last: the others are not looked at.
+    for i in range(len(readings) - 1, -1, -1):
+        if readings[i].entry == entry:
+            marked = replace(readings[i], status=status)
+            return _with(account, version=version, readings=(*readings[:i], marked, *readings[i + 1 :]))
+    return _with(account, version=version)
 
 
 def _install(account: Account, version: int, model: MeterModel, at: datetime, period: Period, values: Kwh) -> Account:

@@ -31,6 +31,8 @@ CREATE UNIQUE INDEX IF NOT EXISTS message_receipt_idx ON message (receipt);
 -- The operator repeats an SMS under a new id: found by its sender.
 CREATE INDEX IF NOT EXISTS message_sms_idx ON message (actor, recorded_at) WHERE channel = 'sms';
 CREATE INDEX IF NOT EXISTS message_parked_idx ON message (recorded_at, receipt) WHERE status = 'PARKED';
+-- The messages of an account that led to no entry of their own: the evidence of an account has them, too.
+CREATE INDEX IF NOT EXISTS message_apart_idx ON message (account) WHERE last_version IS NULL OR last_version < first_version;
 CREATE OR REPLACE TRIGGER message_is_only_added_to BEFORE UPDATE OR DELETE OR TRUNCATE ON message
     EXECUTE FUNCTION bels_nothing_changes();
 

@@ -30,6 +30,10 @@ _HAPPENED_AT = (
     "closed_at",
     "linked_at",
     "unlinked_at",
+    "reversed_at",
+    "refunded_at",
+    "moved_at",
+    "published_at",
     "at",
 )
 

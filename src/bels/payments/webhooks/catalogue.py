@@ -160,6 +160,19 @@ class ReconciliationClosed(Shape, frozen=True):
     transfer_sum: Roubles
 
 
+class JournalSealed(Shape, frozen=True):
+    """The supplier's journal was sealed. Keep it: nothing sealed can be changed unnoticed by whoever has it."""
+
+    number: Annotated[int, Meta(ge=1)]
+    sealed_at: Moment
+    heads: Annotated[str, Meta(description="The root over the heads of all accounts, 64 hexadecimal digits.")]
+    log: Annotated[str, Meta(description="The root over the seals before this one, 64 hexadecimal digits.")]
+    key: Annotated[str, Meta(description="The name of the public key, as /seals/keys.json has it.")]
+    signature: Annotated[
+        str, Meta(description="Ed25519 over the seal, base64; /seals/NUMBER.json has the whole of it.")
+    ]
+
+
 class Ping(Shape, frozen=True):
     """A test."""
 
@@ -196,6 +209,7 @@ TYPES: tuple[EventType, ...] = (
     EventType("register.taken.v1", "A register of yours was taken.", RegisterTaken),
     EventType("register.quarantined.v1", "A register of yours waits in quarantine.", RegisterQuarantined),
     EventType("reconciliation.closed.v1", "A day of yours was reconciled.", ReconciliationClosed),
+    EventType("journal.sealed.v1", "The supplier's journal was sealed.", JournalSealed),
     EventType(PING, "You asked for a test.", Ping),
 )
 

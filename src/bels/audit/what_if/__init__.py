@@ -1,0 +1,1 @@
+"""What would be under other rules: closings decided anew, nothing stored."""

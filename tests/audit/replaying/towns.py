@@ -1,0 +1,180 @@
+"""Supplies whose every month is remembered: the demonstration town and real households, told by a clock that moves."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from bels.closing import closing
+from bels.demo.household import Step, Town
+from bels.demo.load import _command, _message
+from bels.demo.town import days, plan
+from bels.domain.account import Account
+from bels.domain.commands import Command, InstallMeter, OpenAccount, SubmitReading
+from bels.domain.periods import MOSCOW, moscow_date, over_at, period_of, shift
+from bels.domain.rulebook import Rulebook
+from bels.domain.terms import Channel, Locality, MeterModel, Register, Settlement, Stove
+from bels.intake import Intake
+from bels.messages import Message, Outcome
+from bels.projections import overview
+from bels.projections.overview import OverviewRow
+from bels.publishing import install_rulebook, publish_demonstration
+from bels.rulebooks.shipped import PUBLISHED, shipped
+from tests.rules import DEFAULT_RULEBOOK
+
+HOUSEHOLDS = Path(__file__).parents[4] / "shared" / "data" / "households.csv"
+KEY = b"k" * 32
+UNTIL = datetime(2026, 5, 20, 15, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What was true of an account at a moment, as the supplier had it then: the folded state, and what the views showed."""
+
+    moment: datetime
+    account: Account
+    version: int
+    recorded_at: datetime
+    overview: OverviewRow | None
+    estimation: dict[str, Any] | None
+    balance: dict[str, Any] | None
+    periods: list[tuple[Any, ...]]
+    readings: list[int]
+
+
+async def remember(pool: asyncpg.Pool, intake: Intake, moment: datetime) -> dict[str, Truth]:
+    """Read what is true of every stream now."""
+
+    async def by_account(query: str) -> dict[str, list[dict[str, Any]]]:
+        found: dict[str, list[dict[str, Any]]] = {}
+        for row in await pool.fetch(query):
+            found.setdefault(row["account"], []).append(dict(row))
+        return found
+
+    overviews = await by_account("SELECT account, version, recorded_at FROM overview WHERE account <> 'rulebook'")
+    estimations = await by_account("SELECT account, mode, since, missed_in_a_row, inspection_due FROM estimation")
+    balances = await by_account("SELECT account, balance, penalty, owed FROM balance")
+    periods = await by_account("SELECT account, period, mode, usage, stands, money FROM usage ORDER BY account, period")
+    readings = await by_account("SELECT account, entry FROM reading WHERE status = 'ACCEPTED' ORDER BY account, entry")
+    accounts = await intake.accounts(list(overviews))
+    async with pool.acquire() as db:
+        shown = await overview.find(db, list(overviews))
+    return {
+        number: Truth(
+            moment,
+            accounts[number],
+            own[0]["version"],
+            own[0]["recorded_at"],
+            shown.get(number),
+            estimations[number][0] if number in estimations else None,
+            balances[number][0] if number in balances else None,
+            [
+                (p["period"], p["mode"], json.loads(p["usage"]), json.loads(p["stands"]), p["money"])
+                for p in periods.get(number, [])
+            ],
+            [row["entry"] for row in readings.get(number, [])],
+        )
+        for number, own in overviews.items()
+    }
+
+
+async def live_demonstration(
+    pool: asyncpg.Pool, accounts: int, months: int, seed: int = 7, until: datetime = UNTIL
+) -> AsyncIterator[tuple[Intake, datetime]]:
+    """Let the demonstration town live; give its intake and the moment after each of its months."""
+    town = Town(accounts, months, seed, until)
+    steps = plan(town, lambda address: f"{address!r:>032}"[-32:])
+    moment = steps[0].at.astimezone(UTC)
+    intake = Intake(pool, shipped(PUBLISHED), lambda: moment)
+    await install_rulebook(pool, intake)
+    await publish_demonstration(pool, intake)
+    answered = {step.answers for step in steps}
+    told: dict[str, Outcome] = {}
+    month = moscow_date(steps[0].at).month
+    for group in days(steps):
+        if moscow_date(group[0].at).month != month:
+            month = moscow_date(group[0].at).month
+            yield intake, moment
+        moment = min(group[-1].at.astimezone(UTC) + timedelta(seconds=2), town.until)
+        await _tell(intake, group, told, answered, town)
+    yield intake, moment
+
+
+async def _tell(
+    intake: Intake, group: list[Step], told: dict[str, Outcome], answered: set[str | None], town: Town
+) -> None:
+    payers = sorted({step.payer for step in group if step.sum is not None})
+    accounts = await intake.accounts(payers) if payers else {}
+    meant = [(step, _command(step, told, accounts)) for step in group]
+    sent = [(step, command) for step, command in meant if command is not None]
+    messages = [_message(step, command, None, town, KEY) for step, command in sent]
+    for (step, _), outcome in zip(sent, await intake.handle(messages), strict=True):
+        if step.name in answered:
+            told[step.name] = outcome
+
+
+ORDER = (Register.HALF_PEAK, Register.NIGHT, Register.PEAK)
+
+
+async def live_households(
+    pool: asyncpg.Pool, settlement: Settlement = Settlement.REDISTRIBUTE, rulebook: Rulebook = DEFAULT_RULEBOOK
+) -> AsyncIterator[tuple[Intake, datetime]]:
+    """Let the real households live, some of whose months are left out; give the intake and the moment after each month.
+
+    :raises FileNotFoundError: the households are not here.
+    """
+    rows: dict[str, list[dict[str, str]]] = {}
+    with HOUSEHOLDS.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            rows.setdefault(row["account"], []).append(row)
+    coming: list[tuple[datetime, str, Command]] = []
+    for account, own in rows.items():
+        own.sort(key=lambda row: row["taken_on"])
+        coming += _life(account, own)
+    coming.sort(key=lambda each: (each[0], each[1]))
+    moment = coming[0][0]
+    intake = Intake(pool, rulebook.with_settlement(settlement), lambda: moment)
+    last = period_of(max(at for at, _, _ in coming))
+    period = period_of(moment)
+    while period <= last:
+        ends = over_at(period)
+        for at, account, command in [each for each in coming if each[0] < ends]:
+            moment = at
+            await _send(intake, account, command, at)
+        coming = [each for each in coming if each[0] >= ends]
+        moment = ends + timedelta(hours=6)
+        for account in sorted(rows):
+            known = await intake.account(account)
+            if known.next_period == period:
+                await intake.handle([closing(account, period, moment, "test")])
+        yield intake, moment
+        period = shift(period, 1)
+
+
+def _life(account: str, own: list[dict[str, str]]) -> Iterable[tuple[datetime, str, Command]]:
+    at = _noon(date.fromisoformat(own[0]["taken_on"]))
+    model = MeterModel(f"M{account}", 5, ORDER)
+    yield at, account, OpenAccount(at, Locality.URBAN, Stove.GAS, 2, 3)
+    yield at, account, InstallMeter(model, at, {r: int(own[0][r.value]) for r in ORDER}, "акт")
+    # Months left out: one, then four in a row; the last two readings stay, so that what was missed is settled.
+    left_out = {5, 9, 10, 11, 12} & set(range(1, len(own) - 2))
+    for i, row in enumerate(own[1:], 1):
+        if i not in left_out:
+            at = _noon(date.fromisoformat(row["taken_on"]))
+            yield at, account, SubmitReading(at, {r: row[r.value] for r in ORDER})
+
+
+def _noon(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, 12, tzinfo=MOSCOW)
+
+
+async def _send(intake: Intake, account: str, command: Command, at: datetime) -> None:
+    name = f"{type(command).__name__}:{account}:{at.isoformat()}"
+    await intake.handle([Message(Channel.MIGRATION, name, "test", account, command, name)])
