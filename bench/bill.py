@@ -1,13 +1,11 @@
 """Ask for bills of accounts with ten years of history, with every field and explanation: over HTTP, and in process."""
 
 import asyncio
-import http.client
 import json
 import random
 import sys
-import time
-from collections.abc import Callable, Iterator
-from statistics import median, quantiles
+from collections.abc import Iterator
+from statistics import median
 from typing import Any
 
 from graphql import build_schema, get_named_type, is_leaf_type, is_object_type
@@ -20,6 +18,7 @@ from bels.observing.health import Readiness
 from bels.routes import asgi
 from bels.settings import Settings
 from bench import history, ours
+from bench.asking import in_process, over_http
 from bench.report import Figure
 from bench.servers import free_port, fresh_database, server
 
@@ -38,7 +37,7 @@ def bill(url: str, rounds: int) -> list[Figure]:
     for _ in range(rounds):
         port = free_port()
         with server(ours.serve(port), port, {"BELS_DATABASE_URL": at}):
-            whole.append(_over_http(port))
+            whole.append(over_http(port, _bodies(), WARM_UP, ASKED, _judge))
         inside.append(asyncio.run(_in_process(at)))
         print(f"  bill: p50, p99 {whole[-1]} ms over HTTP, {inside[-1]} ms in the server", file=sys.stderr, flush=True)
     p50, p99 = (median(run[i] for run in inside) for i in (0, 1))
@@ -82,10 +81,6 @@ def _bodies() -> Iterator[bytes]:
         yield json.dumps({"query": text, "operationName": "Bill", "variables": variables}).encode()
 
 
-def _times(taken: list[float]) -> tuple[float, float]:
-    return round(median(taken) * 1000, 3), round(quantiles(taken, n=100)[98] * 1000, 3)
-
-
 def _judge(said: bytes) -> None:
     """Check that an answer is a bill.
 
@@ -96,61 +91,7 @@ def _judge(said: bytes) -> None:
         raise RuntimeError(said[:2000].decode())
 
 
-def _over_http(port: int) -> tuple[float, float]:
-    """Ask over one connection."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    taken: list[float] = []
-    bodies = _bodies()
-    for i in range(WARM_UP + ASKED):
-        body = next(bodies)
-        began = time.perf_counter()
-        connection.request("POST", "/graphql", body, {"Content-Type": "application/json"})
-        said = connection.getresponse().read()
-        if i >= WARM_UP:
-            taken.append(time.perf_counter() - began)
-        _judge(said)
-    connection.close()
-    return _times(taken)
-
-
 async def _in_process(url: str) -> tuple[float, float]:
-    """Call the application itself: from the request's first byte to the answer's last, without HTTP and sockets."""
-    taken: list[float] = []
     async with opened(Settings(database_url=url)) as bels:
         app = asgi(bels, await door_of(bels, local=True), Readiness(bels.pool))
-        bodies = _bodies()
-        for i in range(WARM_UP + ASKED):
-            scope, receive, send, said = _request(next(bodies))
-            began = time.perf_counter()
-            await app(scope, receive, send)
-            if i >= WARM_UP:
-                taken.append(time.perf_counter() - began)
-            _judge(b"".join(said))
-    return _times(taken)
-
-
-def _request(body: bytes) -> tuple[dict[str, Any], Callable[[], Any], Callable[[Any], Any], list[bytes]]:
-    said: list[bytes] = []
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": "POST",
-        "scheme": "http",
-        "path": "/graphql",
-        "raw_path": b"/graphql",
-        "root_path": "",
-        "query_string": b"",
-        "headers": [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")],
-        "client": ("127.0.0.1", 1),
-        "server": ("127.0.0.1", 80),
-    }
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(message: dict[str, Any]) -> None:
-        if message["type"] == "http.response.body":
-            said.append(message.get("body", b""))
-
-    return scope, receive, send, said
+        return await in_process(app, _bodies(), WARM_UP, ASKED, _judge)

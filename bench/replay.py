@@ -1,16 +1,14 @@
 """Replay accounts of 1,500 entries to any day, over HTTP and in the server, beside the same account as it is today."""
 
 import asyncio
-import http.client
 import json
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from statistics import median, quantiles
-from typing import Any
+from statistics import median
 
 import asyncpg
 
@@ -26,6 +24,7 @@ from bels.publishing import publish_demonstration
 from bels.routes import asgi
 from bels.settings import Settings
 from bench import ours
+from bench.asking import in_process, over_http
 from bench.report import Figure
 from bench.servers import free_port, fresh_database, server
 
@@ -76,12 +75,13 @@ def replay(url: str, rounds: int) -> list[Figure]:
     entries = asyncio.run(_live(at))
     whole: dict[str, list[tuple[float, float]]] = {name: [] for name in _asks()}
     inside: dict[str, list[tuple[float, float]]] = {name: [] for name in _asks()}
+    cpu: dict[str, list[tuple[float, float]]] = {name: [] for name in _asks()}
     for _ in range(rounds):
         port = free_port()
         with server(ours.serve(port), port, {"BELS_DATABASE_URL": at}):
             for name, ask in _asks().items():
-                whole[name].append(_over_http(port, ask))
-        asyncio.run(_in_process(at, inside))
+                whole[name].append(over_http(port, _bodies(ask), WARM_UP, ASKED, _judge))
+        asyncio.run(_in_process(at, inside, cpu))
         told = {name: (whole[name][-1], inside[name][-1]) for name in whole}
         print(
             f"  replay of {entries} entries: p50, p99 ms over HTTP; in the server: {told}", file=sys.stderr, flush=True
@@ -98,6 +98,14 @@ def replay(url: str, rounds: int) -> list[Figure]:
         figures += [
             Figure(f"replay: {text}, in the server", "p50 ms", of(inside, name, 0), "the target", MOST_MS, most=most),
             Figure("the same", "p99 ms", of(inside, name, 1), "the target", MOST_MS, note="for the record"),
+            Figure(
+                "the same, Python's CPU",
+                "p50 ms",
+                of(cpu, name, 0),
+                "account today",
+                of(cpu, "today", 0),
+                note="for the record",
+            ),
             Figure(
                 "the same, over HTTP",
                 "p50 ms",
@@ -118,12 +126,13 @@ def replay(url: str, rounds: int) -> list[Figure]:
     return figures
 
 
-def _body(ask: Ask, chance: random.Random) -> bytes:
-    query, given = ask
-    account = str(FIRST_ACCOUNT + chance.randrange(HOUSEHOLDS))
-    return json.dumps(
-        {"query": query, "operationName": "Q", "variables": {"account": account, **given(chance)}}
-    ).encode()
+def _bodies(ask: Ask) -> Iterator[bytes]:
+    (query, given), chance = ask, random.Random(5)
+    while True:
+        account = str(FIRST_ACCOUNT + chance.randrange(HOUSEHOLDS))
+        yield json.dumps(
+            {"query": query, "operationName": "Q", "variables": {"account": account, **given(chance)}}
+        ).encode()
 
 
 def _judge(said: bytes) -> None:
@@ -136,69 +145,16 @@ def _judge(said: bytes) -> None:
         raise RuntimeError(said[:2000].decode())
 
 
-def _times(taken: list[float]) -> tuple[float, float]:
-    return round(median(taken) * 1000, 3), round(quantiles(taken, n=100)[98] * 1000, 3)
-
-
-def _over_http(port: int, ask: Ask) -> tuple[float, float]:
-    """Ask over one connection."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    chance, taken = random.Random(5), []
-    for i in range(WARM_UP + ASKED):
-        body = _body(ask, chance)
-        began = time.perf_counter()
-        connection.request("POST", "/graphql", body, {"Content-Type": "application/json"})
-        said = connection.getresponse().read()
-        if i >= WARM_UP:
-            taken.append(time.perf_counter() - began)
-        _judge(said)
-    connection.close()
-    return _times(taken)
-
-
-async def _in_process(url: str, inside: dict[str, list[tuple[float, float]]]) -> None:
-    """Call the application itself: from the request's first byte to the answer's last, without HTTP and sockets."""
+async def _in_process(
+    url: str, inside: dict[str, list[tuple[float, float]]], cpu: dict[str, list[tuple[float, float]]]
+) -> None:
     async with opened(Settings(database_url=url)) as bels:
         app = asgi(bels, await door_of(bels, local=True), Readiness(bels.pool))
         # As a serving process does: otherwise all that was loaded is looked through for garbage again and again.
         settled()
         for name, ask in _asks().items():
-            chance, taken = random.Random(5), []
-            for i in range(WARM_UP + ASKED):
-                scope, receive, send, said = _request(_body(ask, chance))
-                began = time.perf_counter()
-                await app(scope, receive, send)
-                if i >= WARM_UP:
-                    taken.append(time.perf_counter() - began)
-                _judge(b"".join(said))
-            inside[name].append(_times(taken))
-
-
-def _request(body: bytes) -> tuple[dict[str, Any], Callable[[], Any], Callable[[Any], Any], list[bytes]]:
-    said: list[bytes] = []
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": "POST",
-        "scheme": "http",
-        "path": "/graphql",
-        "raw_path": b"/graphql",
-        "root_path": "",
-        "query_string": b"",
-        "headers": [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")],
-        "client": ("127.0.0.1", 1),
-        "server": ("127.0.0.1", 80),
-    }
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(message: dict[str, Any]) -> None:
-        if message["type"] == "http.response.body":
-            said.append(message.get("body", b""))
-
-    return scope, receive, send, said
+            inside[name].append(await in_process(app, _bodies(ask), WARM_UP, ASKED, _judge))
+            cpu[name].append(await in_process(app, _bodies(ask), WARM_UP, ASKED, _judge, time.process_time))
 
 
 async def _live(url: str) -> int:

@@ -12,9 +12,12 @@ import asyncpg
 from bels.domain.commands import Command, InstallMeter, OpenAccount, SubmitReading
 from bels.domain.events import ReadingRefused
 from bels.domain.periods import MOSCOW
+from bels.domain.rulebook import Rulebook
 from bels.domain.terms import Channel, EntryNumber, Locality, MeterModel, Register, Stove
 from bels.intake import Intake
+from bels.journal import journal
 from bels.messages import Message, Outcome
+from bels.projections.project import retell
 from tests.domain.vectors import command_of, opening, steps
 
 TODAY = datetime(2026, 3, 1, tzinfo=UTC)
@@ -124,6 +127,15 @@ async def views(pool: asyncpg.Pool, *accounts: str) -> dict[str, list[str]]:
         )
         rows[table] = [row["row"] for row in found]
     return rows
+
+
+async def check_rebuild(pool: asyncpg.Pool, rulebook: Rulebook) -> None:
+    """Check that the views say what a rebuild tells under these rules."""
+    before = await views(pool)
+    async with pool.acquire() as db, pool.acquire() as listing:
+        async for chunk in journal.accounts(listing):
+            await retell(db, chunk, rulebook)
+    assert await views(pool) == before
 
 
 async def told_of(pool: asyncpg.Pool, account: str) -> dict[str, list[Any]]:

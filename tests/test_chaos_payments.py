@@ -29,10 +29,9 @@ from bels.domain.periods import MOSCOW
 from bels.domain.terms import Channel
 from bels.embedded import embedded, postmaster_pid
 from bels.journal import journal
-from bels.projections.project import retell
 from bels.settings import Settings
 from tests.servers import Server, free_port, open_household, start, wait_until_well
-from tests.supplier import TABLES
+from tests.supplier import check_rebuild
 
 logger = logging.getLogger(__name__)
 
@@ -311,20 +310,10 @@ async def books_are_right(url: str, bank: Bank) -> None:
             "SELECT array_agg(originator_version ORDER BY originator_version) AS versions FROM journal GROUP BY originator_id"
         )
         assert all(row["versions"] == list(range(1, len(row["versions"]) + 1)) for row in entries)
-        before = await _views(pool)
-        async with pool.acquire() as db, pool.acquire() as listing:
+        async with pool.acquire() as db:
             rulebook, _ = await journal.read_rulebook(db, 0)
-            assert rulebook is not None
-            async for chunk in journal.accounts(listing):
-                await retell(db, chunk, rulebook)
-        assert await _views(pool) == before
-
-
-async def _views(pool: asyncpg.Pool) -> dict[str, list[str]]:
-    return {
-        table: [row["row"] for row in await pool.fetch(f"SELECT t::text AS row FROM {table} t ORDER BY 1")]
-        for table in TABLES
-    }
+        assert rulebook is not None
+        await check_rebuild(pool, rulebook)
 
 
 async def every_answer_stands(bank: Bank) -> None:

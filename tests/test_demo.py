@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,9 @@ from bels.access import master_key, people, personal
 from bels.access.cabinets import accounts_of
 from bels.access.passwords import Passwords
 from bels.app import Bels, opened
+from bels.audit.trail.patterns import ABOUT, UnusualPattern
+from bels.audit.trail.telling import index_trail
+from bels.audit.trail.unusual import unusual
 from bels.demo.household import FIRST_NUMBER, Step, Town
 from bels.demo.load import LAST, listing, load
 from bels.demo.people import PASSWORD, ROLES, household
@@ -113,6 +116,21 @@ async def test_the_town_pays_in_every_way_that_households_do(database: str) -> N
         (account_of("счёт закрыт"), "ACCOUNT_CLOSED", "500.00"),
         ("1999999", "UNKNOWN_ACCOUNT", "1200.00"),
     ]
+
+
+async def test_little_is_unusual_in_an_honest_town(database: str) -> None:
+    assert await loaded(database)
+    async with opened(Settings(database_url=database), clock=lambda: NOW) as supplier:
+        await index_trail(supplier.pool)
+        year = (NOW - timedelta(days=365), NOW + timedelta(days=1))
+        found = {
+            pattern: (await unusual(supplier.pool, pattern, *year, ABOUT[pattern].defaults, None, 10)).rows
+            for pattern in UnusualPattern
+        }
+    # Its meters are read and replaced on any day of the week, by an office of one person.
+    outside = found.pop(UnusualPattern.CHANGES_OUTSIDE_OFFICE_HOURS)
+    assert {row.actor for row in outside} <= {"demo:office"}
+    assert {pattern: rows for pattern, rows in found.items() if rows} == {}
 
 
 async def test_the_books_of_the_town_balance(database: str) -> None:

@@ -22,6 +22,10 @@ BEGIN
     EXECUTE format('GRANT CONNECT ON DATABASE %I TO bels_auditor', current_database());
 END $$;
 
+-- What PostgreSQL lets everybody write: temporary tables, and large objects. bels needs neither.
+DO $$ BEGIN EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database()); END $$;
+REVOKE EXECUTE ON FUNCTION lo_create(oid), lo_creat(integer), lo_from_bytea(oid, bytea) FROM PUBLIC;
+
 GRANT USAGE ON SCHEMA public TO bels_auditor;
 
 -- What is true, and its proofs.

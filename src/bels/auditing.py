@@ -5,14 +5,11 @@ Only what serves imports this.
 
 from __future__ import annotations
 
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
 from bels.access.door import Door
 from bels.api.context import RIGHTS
 from bels.app import Bels
-from bels.audit.evidence.explanations import verifier_source
 from bels.reception.counter import Counter
 from bels.visitors import Visitors
 from bels.web.evidence_pack import evidence_pack_routes
@@ -26,16 +23,5 @@ def auditing_routes(bels: Bels, door: Door) -> list[Route]:
     return [
         *seal_routes(bels.pool),
         *evidence_pack_routes(Counter(bels.pool, bels.intake, door), visitors, RIGHTS),
-        Route("/audit/verify_evidence.py", _verifier, methods=["GET"]),
         *trail_routes(bels.pool, visitors, RIGHTS, bels.intake.clock),
     ]
-
-
-async def _verifier(_: Request) -> Response:
-    """Hand out the program that judges packs; there is nothing of anybody in it."""
-    headers = {
-        "content-disposition": 'attachment; filename="verify_evidence.py"',
-        "x-content-type-options": "nosniff",
-        "cache-control": "public, max-age=60",
-    }
-    return Response(verifier_source(), media_type="text/x-python; charset=utf-8", headers=headers)

@@ -14,8 +14,8 @@ from bels.observing.logs import set_up_logging
 
 DELIVER_HELP = """\
 Sends reminders, notices, codes and answers to letters until it is stopped, and plans them by the clock: reminders by day, news
-every minute. Does what is due for partners too: webhooks, the reconciliation of yesterday, cards. Any number of these may run,
-beside servers with BELS_DELIVER=on too: each text goes out once.
+every minute. Does what is due for partners too: webhooks, the reconciliation of yesterday, cards. Seals the journal every night.
+Any number of these may run, beside servers with BELS_DELIVER=on too: each text goes out once.
 
   BELS_SENDSMS, BELS_SENDSMS_PASSWORD_FILE  Kannel, with the user in the URL: http://bels@127.0.0.1:13013/cgi-bin/sendsms
   BELS_SMS_REPORTS                          a server as Kannel sees it, for its reports: http://127.0.0.1:8001
@@ -23,6 +23,7 @@ beside servers with BELS_DELIVER=on too: each text goes out once.
   BELS_TELEGRAM_TOKEN_FILE, BELS_MAX_TOKEN_FILE  the bots
   BELS_PUBLIC_URL                           what links begin with
   BELS_PARTNERS                             the contracts of partners
+  BELS_SEALS, BELS_SEAL_HOURLY              folder of the seals; every hour (on) in place of every night
 """
 
 REMIND_HELP = """\
@@ -33,7 +34,9 @@ notices of the last three days. It sends nothing itself, and what was planned be
 
 def add_deliver(command: Callable[..., Any]) -> None:
     """Add ``bels deliver``."""
-    command("deliver", "Send reminders, notices and answers until stopped", _deliver, DELIVER_HELP)
+    command(
+        "deliver", "Send reminders, notices and answers, and seal the journal, until stopped", _deliver, DELIVER_HELP
+    )
 
 
 def add_remind(command: Callable[..., Any]) -> None:
@@ -51,13 +54,15 @@ def _deliver(_: argparse.Namespace) -> int:
         async with ready(settings) as bels:
             door = await door_of(bels, local=False)
             async with opened_senders(bels, door) as senders:
-                if not senders and settings.partners.partners is None:
+                # A supplier without any gateway wants its journal sealed, too.
+                if not senders and settings.partners.partners is None and settings.audit.seals is None:
                     raise CliError(
-                        "nobody is named: set BELS_SENDSMS, BELS_SMTP, the token file of a bot, or BELS_PARTNERS"
+                        "nobody is named: set BELS_SENDSMS, BELS_SMTP, the token file of a bot, BELS_PARTNERS or BELS_SEALS"
                     )
                 async with delivering(bels, door, senders):
                     ways = [*sorted(channel.value for channel in senders), "webhooks"]
-                    print(f"bels delivers by {', '.join(ways)}", flush=True)
+                    often = "hour" if settings.audit.seal_hourly else "night"
+                    print(f"bels delivers by {', '.join(ways)}, and seals the journal every {often}", flush=True)
                     await asyncio.Event().wait()
         return DONE
 

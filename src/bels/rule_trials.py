@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from operator import attrgetter
 
 from bels.app import Bels
 from bels.audit.replaying.anew import Publications, publications_of
-from bels.audit.what_if.effects import Effects
-from bels.audit.what_if.outcome import Outcome, what_if
+from bels.audit.what_if.effects import Effects, outcomes
+from bels.audit.what_if.outcome import Outcome
 from bels.audit.what_if.sample import Sample
 from bels.audit.what_if.trial import Trial, TrialRules
-from bels.journal.journal import RULEBOOK, next_accounts, read
+from bels.journal.journal import next_accounts, read, read_rules_stream
 from bels.progress import Progress
 from bels.projections import overview
 from bels.rulebooks.shipped import PUBLISHED, shipped
 from bels.workers import Tools, spread
-
-logger = logging.getLogger(__name__)
 
 ACCOUNTS_OF_PAGE = 250
 ACCOUNTS_WALKED = 5_000
@@ -61,7 +56,7 @@ Told = Callable[[Outcome], None]
 async def read_publications(bels: Bels) -> Publications:
     """Read what was published."""
     async with bels.pool.acquire() as db:
-        return publications_of(await read(db, {RULEBOOK: 0}), shipped(PUBLISHED))
+        return publications_of(await read_rules_stream(db), shipped(PUBLISHED))
 
 
 async def count_accounts(bels: Bels, wanted: Sequence[str] | Sample) -> int:
@@ -140,17 +135,7 @@ async def try_page(tools: Tools, page: Page) -> Tried:
     """Try rules on some accounts; one that cannot be replayed is named, and stops none of the others."""
     rules = TrialRules(page.trial, page.publications)
     effects = Effects()
-    outcomes: list[Outcome] = []
     async with tools.pool.acquire() as db:
         entries = await read(db, dict.fromkeys(page.numbers, 0))
-    for number, own in groupby(entries, attrgetter("account")):
-        try:
-            outcome = what_if(list(own), rules)
-        except Exception:
-            logger.exception("account %s cannot be replayed by other rules", number)
-            effects.failed.append(number)
-            continue
-        effects.count(outcome)
-        if page.is_told:
-            outcomes.append(outcome)
-    return Tried(page.place, page.walked, effects, tuple(outcomes))
+    told = [outcome for outcome in outcomes(entries, rules, effects) if page.is_told]
+    return Tried(page.place, page.walked, effects, tuple(told))

@@ -28,6 +28,7 @@ from bels.audit.verifying.charges import check_charges
 from bels.audit.verifying.heads import HeadsTree, differing_parts, root_of
 from bels.audit.verifying.messages_check import MessagesChecked, check_messages
 from bels.audit.verifying.seals_check import Outside, SealsChecked, check_seals
+from bels.audit.verifying.tables import TablesChecked, check_tables
 from bels.audit.verifying.views import check_strangers, check_views
 from bels.journal.codec import UnknownTopic
 from bels.journal.journal import RULEBOOK, accounts
@@ -89,7 +90,8 @@ class Verified:
     """What a verification met and found: findings at most ``FINDINGS_KEPT_MAX``, ``counted`` all of them by kind.
 
     ``seals`` counts those in the database, ``given`` are the numbers of those from outside that count. ``proven`` is the newest seal
-    whose heads were found to lead to its root, in the database, in the journal or in a file from outside.
+    whose heads were found to lead to its root, in the database, in the journal or in a file from outside. ``warnings`` are what is
+    allowed in the database that nobody needs.
     """
 
     accounts: int = 0
@@ -102,6 +104,7 @@ class Verified:
     unsealed_since: datetime | None = None
     messages: int = 0
     shortened: int = 0
+    warnings: tuple[str, ...] = ()
     findings: list[Finding] = field(default_factory=list)
     counted: Counter[FindingKind] = field(default_factory=Counter)
 
@@ -116,14 +119,18 @@ class Verified:
         self.findings += findings[: max(0, FINDINGS_KEPT_MAX - len(self.findings))]
 
 
-async def verify(bels: Bels, asked: Asked, outside: Outside, progress: Progress) -> Verified:
+async def verify(
+    bels: Bels, asked: Asked, outside: Outside, progress: Progress, before: TablesChecked | None = None
+) -> Verified:
     """Verify the journal against its seals and those from outside, and what follows from it as far as it is asked for.
 
-    It may run beside serving processes: what is appended meanwhile is met or not. ``progress`` counts accounts.
+    It may run beside serving processes: what is appended meanwhile is met or not. ``progress`` counts accounts. ``before`` is how the
+    tables were found before bels was opened, which puts triggers back.
 
     :raises AppError: a worker process was killed.
     """
     async with bels.pool.acquire() as db:
+        tables = await check_tables(db)
         checked = await check_seals(db, outside)
     seal = checked.deciding.get(outside.heads_seal) if outside.heads_seal is not None else None
     if outside.heads is not None and (seal is None or seal.heads != outside.heads.root):
@@ -135,8 +142,13 @@ async def verify(bels: Bels, asked: Asked, outside: Outside, progress: Progress)
         # Of some accounts the heads of all cannot be found.
         sealed = replace(sealed, doubted=None, doubted_at=None)
     verified = Verified(
-        seals=checked.count, given=frozenset(checked.deciding), newest=checked.newest, proven=checked.proven
+        seals=checked.count,
+        given=frozenset(checked.deciding),
+        newest=checked.newest,
+        proven=checked.proven,
+        warnings=tables.warnings,
     )
+    verified.tell(*dict.fromkeys((*(before.findings if before is not None else ()), *tables.findings)))
     if sealed.newest is not None and outside.heads is not None and sealed.newest == outside.heads_seal:
         verified.proven = checked.deciding[sealed.newest]
     found: list[Finding] = []

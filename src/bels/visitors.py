@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import asyncpg
 from starlette.requests import Request
 
-from bels.access.access_log import ACCOUNTS_MAX, record_read
+from bels.access.access_log import record_read
 from bels.access.callers import STAFF, Caller
 from bels.access.door import Door
 from bels.api.context import caller_of
@@ -35,7 +35,4 @@ class Visitors:
     async def record(self, caller: Caller, request: Request, field: str, *accounts: str) -> None:
         """Record what staff looked at."""
         if caller.kind in STAFF:
-            # One record names so many accounts; a long report is as many records as it needs.
-            for first in range(0, max(len(accounts), 1), ACCOUNTS_MAX):
-                told = accounts[first : first + ACCOUNTS_MAX]
-                await record_read(self.pool, caller, request_id_of(request.scope), [field], told)
+            await record_read(self.pool, caller, request_id_of(request.scope), [field], accounts)

@@ -20,13 +20,14 @@ from starlette.requests import HTTPConnection
 from starlette.routing import Route
 
 from bels.access import access_log, people, sessions
-from bels.access.callers import STAFF, Kind, rights_of
+from bels.access.callers import STAFF, Caller, Kind, rights_of
 from bels.access.door import Door
 from bels.access.tokens import Grant
 from bels.api.context import RIGHTS, Asking, Context, Supplier, caller_of
 from bels.api.engine.http import GraphQL
 from bels.api.schema import SCHEMA
 from bels.app import Bels, door_of, opened
+from bels.domain.terms import Channel
 from bels.observing.health import Readiness
 from bels.projections.project import VIEWS
 from bels.routes import asgi
@@ -248,6 +249,13 @@ async def test_an_auditor_sees_its_own_record_and_that_it_looked_there(house: Ho
     assert newest == {"fields": ["accessRecords"], "subject": house.person}
 
 
+async def test_nobody_hides_an_account_behind_a_thousand_others(house: House) -> None:
+    accounts = [f"{1_000_000 + i}" for i in range(access_log.ACCOUNTS_MAX + 1)]
+    caller = Caller(Kind.AUDITOR, house.person, AUDITOR, Channel.OFFICE, f"auditor:{house.person}")
+    await access_log.record_read(house.bels.pool, caller, "many-accounts", ["whatIf"], accounts)
+    assert sorted(number for row in await house.reads("many-accounts") for number in row.accounts) == accounts
+
+
 async def test_nothing_personal_is_open_to_an_auditor() -> None:
     for type_name in ("PersonalData", "NoticePreference"):
         kind = get_named_type(_fields(type_name))
@@ -356,6 +364,9 @@ async def test_an_auditor_writes_nothing_with_sql_and_is_logged(reader: str) -> 
             "DELETE FROM journal",
             "TRUNCATE access_log",
             "CREATE TABLE mine (a int)",
+            "CREATE TEMPORARY TABLE mine (a int)",
+            "SELECT lo_create(0)",
+            "SELECT lo_from_bytea(0, 'x')",
             "SELECT nextval('journal_notification_id_seq')",
             "SELECT * FROM bels_keys.data_key",
             "SET log_statement = 'none'",

@@ -50,8 +50,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:R
 def tidy() -> Iterator[None]:
     """Collect what is left behind while the filter above still holds, and not inside a named tuple, where it would not."""
     gc.disable()
+    # What was there before is not looked through again after each test.
+    gc.freeze()
     yield
     gc.collect()
+    gc.unfreeze()
     gc.enable()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -12,7 +13,9 @@ import pytest
 from graphql import GraphQLObjectType, build_schema
 
 from bels.access.callers import Caller, Kind, Sight, rights_of
-from bels.api.context import RIGHTS
+from bels.api import replays
+from bels.api.context import LIMITS, RIGHTS
+from bels.api.engine.budget import Budgets
 from bels.api.engine.paging import encode_cursor
 from bels.api.replays import ANSWERED, INSTEAD
 from bels.api.schema import SCHEMA, sdl
@@ -20,6 +23,7 @@ from bels.domain.terms import Channel
 from tests.api.client import Client, Clock, household, months
 
 NUMBER = "1000101"
+AUDITOR = Caller(Kind.AUDITOR, "u-auditor", rights_of(Kind.AUDITOR), Channel.OFFICE, "auditor:u-auditor")
 VALUES: dict[str, int | None] = {"2024-01": 10100, "2024-02": None, "2024-03": None, "2024-04": 10560}
 
 
@@ -101,6 +105,32 @@ async def test_everything_about_the_account_is_told_at_its_moment(client: Client
         client, 'asOf: "2024-04-02"', f'moment {{ readings(after: "{cursor}") {{ edges {{ node {{ entry }} }} }} }}'
     )
     assert [edge["node"]["entry"] for edge in paged["moment"]["readings"]["edges"]] == [3]
+
+
+async def test_a_replay_costs_what_it_is_long_and_once_for_all_its_fields(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replays, "ENTRIES_OF_POINT", 1)
+    # The longest histories are folded aside.
+    monkeypatch.setattr(replays, "ENTRIES_AT_ONCE", 1)
+    supplier = (await client.context_of(AUDITOR)).app
+    client.supplier = replace(supplier, budgets=Budgets(clock=lambda: 0.0))
+    entries = await client.pool.fetchval("SELECT count(*) FROM journal WHERE originator_id = $1", NUMBER)
+    between = 'accountDifference(number: "1000101", from: {asOf: "2024-02-15"}, to: {})'
+    for asked, price in (
+        ('account(number: "1000101") { moment { day } steps(first: 3) { edges { cursor } } }', entries),
+        ('account(number: "1000101", asOf: "2024-03-15") { moment { day } }', entries),
+        (f"{between} {{ before {{ day }} }}", 2 * entries),
+        ('ledgerReplay(number: "1000101") { holds }', replays.FOLDS_OF_BOOKS * entries),
+        ('account(number: "1000101") { steps(first: 2) { edges { node { state } } } }', entries + 2 * (1 + 2)),
+    ):
+        context = await client.context_of(AUDITOR)
+        result = await SCHEMA.execute(f"{{ {asked} }}", {}, context)
+        assert (result.errors, context.paid) == (None, price)
+    context, limit = await client.context_of(AUDITOR), LIMITS[Kind.AUDITOR]
+    context.pay(context.app.budgets.look(context.client_key, limit).remaining - entries + 1)
+    spent = await SCHEMA.execute('{ account(number: "1000101") { moment { day } } }', {}, context)
+    assert [(error.extensions or {})["code"] for error in spent.errors or ()] == ["RATE_LIMITED"]
 
 
 async def test_a_cursor_of_another_kind_is_no_fault_of_ours(client: Client) -> None:
@@ -187,7 +217,7 @@ async def test_two_moments_are_compared_with_the_entries_between(client: Client)
 
 
 async def test_the_posted_ledger_is_a_visible_zero(client: Client) -> None:
-    query = """{ ledgerReplay(number: "%s") { number holds entries closings different difference differenceDecided
+    query = """{ ledgerReplay(number: "%s") { accountNumber holds entries closings different difference differenceDecided
       sums { purpose posted replayed decided difference differenceDecided }
       lines(first: 2) { edges { cursor node { entry kind purpose period bookedOn posted replayed decided balance balanceReplayed
         difference differenceDecided holds } } pageInfo { hasNextPage } } } }"""

@@ -23,7 +23,7 @@ SEAL = "number sealedAt accounts entries heads log faults key signature text"
 SEAL_NOW = f"""mutation($input: SealJournalInput!) {{ sealJournal(input: $input) {{ __typename
   ... on JournalSealed {{ replayed seal {{ {SEAL} }} }} ... on SealingBegun {{ text }} ... on JournalNotSealed {{ text }} }} }}"""
 PROOF = """query($account: String!, $seal: Int) { sealProof(account: $account, seal: $seal) {
-  accountNumber version digest index size path seal { number heads } } }"""
+  accountNumber version digest index size path text seal { number heads } } }"""
 CONSISTENCY = """query($first: Int!, $second: Int!) { sealConsistency(first: $first, second: $second) {
   path inclusion first { number log text } second { number log text } } }"""
 LIST = """query($first: Int, $after: String) { seals(first: $first, after: $after) {
@@ -103,6 +103,13 @@ async def test_an_auditor_proves_any_account_and_the_look_is_noted(town: Client)
     leaf = leaf_hash(head_leaf(proof["accountNumber"], version, digest))
     path = [bytes.fromhex(step) for step in proof["path"]]
     assert root_of_path(leaf, proof["index"], proof["size"], path).hex() == proof["seal"]["heads"]
+    said = json.loads(proof["text"])
+    assert (said["account"], said["version"], said["index"], said["path"]) == (
+        OWN,
+        version,
+        proof["index"],
+        proof["path"],
+    )
 
     town.caller = AUDITOR
     assert (await town.ask(PROOF, account=FOREIGN, seal=1))["sealProof"]["seal"]["number"] == 1

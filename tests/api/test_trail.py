@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from base64 import urlsafe_b64encode
 from datetime import timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 
 from bels.access import access_log
 from bels.access.callers import Caller, Kind, rights_of
+from bels.api.context import SEARCHES_AT_ONCE
 from bels.api.engine.context import RefusedError
 from bels.api.schema import SCHEMA
 from bels.domain.terms import Channel
@@ -151,6 +155,46 @@ async def test_office_work_at_night_is_told_in_words_with_the_entries_to_read(to
         ids=[entry["id"] for entry in find["entries"]],
     )
     assert {node["channel"] for node in nodes["nodes"]} == {"OFFICE"}
+
+
+async def test_a_find_is_recorded_with_every_account_that_it_names(town: Client) -> None:
+    night = "thresholds: {count: 1, fromHour: 14, untilHour: 15}"
+    since = (town.clock.at - timedelta(days=90)).isoformat()
+    fields = "edges { node { accounts entries { accountNumber } } }"
+    asked = f'{{ unusual(pattern: CHANGES_OUTSIDE_OFFICE_HOURS, {night}, since: "{since}") {{ {fields} }} }}'
+    answer = await _over_http(town, asked)
+    found = answer["unusual"]["edges"][0]["node"]
+    async with town.pool.acquire() as db:
+        newest = (await access_log.page(db, None, 1))[0]
+    assert set(newest.accounts) == {*found["accounts"], *(entry["accountNumber"] for entry in found["entries"])}
+
+
+async def test_many_searches_at_once_leave_the_others_their_connections(town: Client) -> None:
+    asked = " ".join(
+        f"a{i}: trail {{ behind }} b{i}: unusual(pattern: HELD_THEN_CONFIRMED) {{ __typename }}" for i in range(4)
+    )
+    blocking = await asyncpg.connect(town.database)
+    try:
+        async with blocking.transaction():
+            # Searches wait for this lock, as long as one over many years may take.
+            await blocking.execute("LOCK TABLE trail")
+            context = await town.context_of(town.caller)
+            searching = asyncio.create_task(SCHEMA.execute(f"{{ {asked} }}", {}, context))
+            await asyncio.sleep(0.1)
+            busy = town.pool.get_size() - town.pool.get_idle_size()
+        result = await searching
+    finally:
+        await blocking.close()
+    assert (busy, result.errors) == (SEARCHES_AT_ONCE, None)
+
+
+async def test_a_cursor_of_no_century_of_ours_is_refused(town: Client) -> None:
+    for moment in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"):
+        cursor = urlsafe_b64encode(f'["{moment}",1]'.encode()).decode().rstrip("=")
+        context = await town.context_of(town.caller)
+        result = await SCHEMA.execute(f'{{ trail(after: "{cursor}") {{ behind }} }}', {}, context)
+        assert result.errors is not None
+        assert result.errors[0].message == "This is not a cursor of this connection."
 
 
 async def test_every_pattern_says_what_it_means_and_can_be_asked_for(town: Client) -> None:

@@ -17,7 +17,15 @@ from bels.domain.terms import Settlement
 from bels.intake import Intake
 from bels.journal.write import Db
 from bels.projections import ledger
-from tests.audit.replaying.towns import HOUSEHOLDS, UNTIL, Truth, live_demonstration, live_households, remember
+from tests.audit.replaying.towns import (
+    HOUSEHOLDS,
+    UNTIL,
+    Truth,
+    digest_of_lines,
+    live_demonstration,
+    live_households,
+    remember,
+)
 
 
 async def lived(pool: asyncpg.Pool, months: AsyncIterator[tuple[Intake, datetime]]) -> list[dict[str, Truth]]:
@@ -38,6 +46,9 @@ def check(replayed: Replayed, truth: Truth) -> None:
     ]
     assert [(p.period, p.mode, p.usage, p.stands, p.money) for p in then.periods] == truth.periods
     assert sorted(reading.entry for reading in then.readings) == truth.readings
+    payments = replayed.account.ledger.payments
+    assert {payment.entry: (payment.state, payment.amount) for payment in payments} == truth.payments
+    assert digest_of_lines(replayed.history.events(replayed.known)) == truth.ledger
     if truth.estimation is not None:
         told = truth.estimation
         assert (then.mode, then.mode_since) == (told["mode"], told["since"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -150,3 +152,8 @@ async def test_an_entry_that_cannot_be_read_is_said_and_stops_nobody_else(
 
     assert rows == [StockRow("1000000", 0, False, "after entry 0: UnknownTopic"), StockRow("1000001", 2, True)]
     assert order.difference == "among the notifications after 0: UnknownTopic"
+
+
+def test_no_other_command_waits_for_the_librarys_driver_to_be_loaded() -> None:
+    look = "import sys, bels.cli; sys.exit('psycopg' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", look], timeout=60, check=False).returncode == 0

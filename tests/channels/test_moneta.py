@@ -18,7 +18,6 @@ from bels.channels.moneta import moneta_routes
 from bels.domain.events import ReadingAccepted
 from bels.payments.cards.booking import DifferenceKind
 from bels.payments.cards.orders import OrderState, expire_orders
-from bels.payments.cards.reconciling import differences
 from bels.payments.till import find
 from tests.conftest import new_supplier
 from tests.payments.cards.paying import EMAIL, Paying, begun_anew, opened_paying
@@ -43,12 +42,6 @@ async def opened(module_database: str, tmp_path_factory: pytest.TempPathFactory)
 async def paying(opened: Paying) -> Paying:
     """Begin anew."""
     return await begun_anew(opened)
-
-
-async def open_differences(paying: Paying) -> list[DifferenceKind]:
-    """List the kinds of open differences."""
-    async with paying.cards.pool.acquire() as db:
-        return [each.kind for each in await differences(db, None, 100)]
 
 
 async def test_a_payment_at_the_form_is_on_the_account_with_its_reading_and_its_commission(paying: Paying) -> None:
@@ -178,7 +171,7 @@ async def test_another_amount_currency_or_order_is_doubted_and_nothing_is_booked
 
     assert answers == ["FAIL"] * 3
     assert await paying.count("payment") == 0
-    assert await open_differences(paying) == [
+    assert await paying.open_differences() == [
         DifferenceKind.AMOUNT_DIFFERS,
         DifferenceKind.UNKNOWN_ORDER,
         DifferenceKind.CURRENCY_DIFFERS,
@@ -262,7 +255,7 @@ async def test_an_order_paid_twice_is_two_payments_and_a_difference(paying: Payi
     assert heard(await paying.peer.tell(paying.peer.take(order.order_id, "202.00")))
 
     assert await paying.balance() == before - 200
-    assert await open_differences(paying) == [DifferenceKind.PAID_TWICE]
+    assert await paying.open_differences() == [DifferenceKind.PAID_TWICE]
 
 
 async def test_held_money_is_not_booked_and_may_be_let_go(paying: Paying) -> None:
@@ -304,7 +297,7 @@ async def test_a_command_that_is_not_signed_returns_nothing_that_nobody_asked_fo
     assert await paying.peer.tell(less) == "FAIL"
     assert (await paying.now(order)).state is OrderState.PAID
     assert await paying.balance() == before
-    assert set(await open_differences(paying)) == {
+    assert set(await paying.open_differences()) == {
         DifferenceKind.RETURN_UNASKED,
         DifferenceKind.RETURN_UNKNOWN,
         DifferenceKind.RETURN_DIFFERS,

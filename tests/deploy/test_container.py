@@ -108,7 +108,7 @@ def services() -> dict[str, dict[str, Any]]:
     yaml = pytest.importorskip("yaml", reason="PyYAML is not here, so the compose file is not read")
     read: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))
     found: dict[str, dict[str, Any]] = read["services"]
-    assert set(found) == {"postgres", "bels-1", "bels-2", "nginx", "closing", "backup"}
+    assert set(found) == {"postgres", "bels-1", "bels-2", "nginx", "closing", "deliver", "backup"}
     # Every secret and every volume that is used is one that is made, from a file of this folder.
     for service in found.values():
         used = {each["source"] if isinstance(each, dict) else each for each in service.get("secrets", ())}
@@ -166,10 +166,15 @@ def test_the_channels_are_added_without_another_opening(services: dict[str, dict
         assert set(service.get("secrets", ())) <= {*added["secrets"], "bels_master_key", "bels_pgpass"}, name
         assert "gateways" in service["networks"], name
         assert not {"ports", "privileged", "network_mode"} & service.keys(), name
-    deliver, closing = added["services"]["deliver"], services["closing"]
-    for what in ("image", "user", "read_only", "cap_drop", "security_opt", "depends_on", "logging"):
-        assert deliver[what] == closing[what], what
-    assert deliver["environment"]["BELS_DATABASE_URL"] == closing["environment"]["BELS_DATABASE_URL"]
+
+
+def test_somebody_seals_every_night_and_keeps_the_seals_outside_of_the_container(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    deliver = services["deliver"]
+    assert deliver["command"] == ["deliver"]
+    folder = Settings.from_environment({"BELS_SEALS": deliver["environment"]["BELS_SEALS"]}).audit.seals
+    assert [each.split(":")[-1] for each in deliver["volumes"]] == [str(folder)]
 
 
 def test_partners_are_added_with_one_more_opening_that_of_their_files(services: dict[str, dict[str, Any]]) -> None:

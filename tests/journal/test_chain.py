@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -10,8 +11,9 @@ import asyncpg
 import pytest
 
 from bels.intake import Intake
-from bels.journal.adopting import chain_entries, is_chained
+from bels.journal.adopting import _finish, chain_entries, is_chained
 from bels.journal.chain import GENESIS, link
+from bels.journal.installing import install_alone
 from bels.journal.journal import install
 from tests.supplier import open_household, reading
 
@@ -65,6 +67,43 @@ async def test_a_journal_from_before_the_chain_is_given_its_digests_once(pool: a
         assert await db.fetch(ROWS) == told
         with pytest.raises(asyncpg.RaiseError, match="only added to"):
             await db.execute("UPDATE journal SET digest = digest")
+
+
+async def test_what_an_older_server_adds_meanwhile_is_given_its_digest_too(pool: asyncpg.Pool, intake: Intake) -> None:
+    await intake.handle([*open_household("1000000"), *open_household("1000001"), reading("1000000", "sms", 100)])
+    told = await pool.fetch(ROWS)
+    async with pool.acquire() as db:
+        await db.execute("ALTER TABLE journal ALTER COLUMN digest DROP NOT NULL")
+        async with db.transaction():
+            await db.execute("SET LOCAL session_replication_role = replica")
+            last = "(originator_id, originator_version) IN (SELECT originator_id, max(originator_version) FROM journal GROUP BY 1)"
+            await db.execute(f"UPDATE journal SET digest = NULL, content = '' WHERE {last}")
+        # The account that it wrote to was done before.
+        assert await install_alone(db, partial(_finish, db)) == 2
+        assert await is_chained(db)
+        assert await db.fetch(ROWS) == told
+
+
+async def test_a_server_that_is_no_superuser_gives_digests_though_it_may_change_nothing(pool: asyncpg.Pool) -> None:
+    async with pool.acquire() as db:
+        trying = db.transaction()
+        await trying.start()
+        try:
+            await db.execute("CREATE ROLE plain_server")
+            await db.execute("CREATE SCHEMA plain_server AUTHORIZATION plain_server")
+            await db.execute("SET LOCAL ROLE plain_server; SET LOCAL search_path = plain_server")
+            await install(db)
+            await db.execute("ALTER TABLE journal DROP COLUMN digest, DROP COLUMN content")
+            await db.execute(
+                "INSERT INTO journal VALUES ('1000000', 1, 'told.1', '{}'), ('1000000', 2, 'told.1', '{}')"
+            )
+            await install(db)
+            assert await chain_entries(db) == 2
+            assert await is_chained(db)
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await db.execute("UPDATE journal SET topic = ''")
+        finally:
+            await trying.rollback()
 
 
 @pytest.mark.parametrize("table", ["journal", "message"])

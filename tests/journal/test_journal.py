@@ -14,11 +14,23 @@ from bels.domain.account import nobody, replay
 from bels.intake import Intake
 from bels.journal.codec import MAPPER
 from bels.journal.entry import Entry
-from bels.journal.journal import accounts, appended, find_parked, install, next_accounts, read, read_between, read_page
+from bels.journal.journal import (
+    RULEBOOK,
+    accounts,
+    appended,
+    find_parked,
+    install,
+    next_accounts,
+    read,
+    read_between,
+    read_page,
+    read_rules_stream,
+)
 from bels.journal.write import run
 from bels.messages import Message
 from bels.projections import overview, usage
 from bels.projections.project import install_views, retell, views_are_told
+from bels.publishing import publish_demonstration
 from tests.domain.vectors import vectors
 from tests.rules import DEFAULT_RULEBOOK
 from tests.supplier import audit, feed, message, numbers, open_household, reading, today, views
@@ -162,6 +174,23 @@ async def test_parked_messages_of_one_moment_are_not_lost_between_two_pages(pool
 
     assert sorted(m.message_id for m in listed) == [f"poison {n}.{i}" for n in range(3) for i in range(2)]
     assert [m.recorded_at for m in listed] == sorted(m.recorded_at for m in listed)
+
+
+async def test_a_publication_is_decoded_once_and_anew_where_other_bytes_are_stored(
+    pool: asyncpg.Pool, intake: Intake
+) -> None:
+    await publish_demonstration(pool, intake)
+    async with pool.acquire() as db:
+        first, again = await read_rules_stream(db), await read_rules_stream(db)
+        assert first == await read(db, {RULEBOOK: 0})
+        assert [entry is other for entry, other in zip(first, again, strict=True)] == [True] * len(first)
+
+        await db.execute("SET session_replication_role = replica")
+        await db.execute("UPDATE journal SET state = state || ' '::bytea WHERE originator_id = $1", RULEBOOK)
+        await db.execute("RESET session_replication_role")
+        changed = await read_rules_stream(db)
+    assert changed == first
+    assert not any(entry is other for entry, other in zip(first, changed, strict=True))
 
 
 async def test_processes_that_start_together_install_one_journal(empty: str) -> None:

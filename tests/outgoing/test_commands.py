@@ -75,7 +75,9 @@ async def test_deliver_sends_what_waits_until_it_is_asked_to_stop(
         told, errors = await asyncio.to_thread(command.communicate, timeout=WAIT_S)
     finally:
         command.kill()
-    assert (command.returncode, told) == (0, "bels delivers by sms, webhooks\n"), errors
+    assert (command.returncode, told) == (0, "bels delivers by sms, webhooks, and seals the journal every night\n"), (
+        errors
+    )
     assert speaking.gateways.sms[0].dlr_url.startswith("http://127.0.0.1:8123/channels/sms/delivery?key=a&sign=")
     assert await speaking.texts("state") == [("SENT",)]
 
@@ -112,6 +114,18 @@ async def test_deliver_without_a_gateway_and_remind_say_what_they_do(
     assert [command.returncode for command in commands] == [1, 0], errors
     assert "nobody is named" in refused
     assert "Notices planned: 0" in planned
+
+
+async def test_a_supplier_without_a_gateway_has_its_journal_sealed(database: str, tmp_path: Path) -> None:
+    command = started("deliver", database, tmp_path, BELS_SEALS=str(tmp_path / "seals"))
+    try:
+        assert command.stdout is not None
+        told = await asyncio.to_thread(command.stdout.readline)
+        command.send_signal(signal.SIGTERM)
+        _, errors = await asyncio.to_thread(command.communicate, timeout=WAIT_S)
+    finally:
+        command.kill()
+    assert (command.returncode, told) == (0, "bels delivers by webhooks, and seals the journal every night\n"), errors
 
 
 async def test_every_gateway_that_the_settings_name_has_a_sender(speaking: Speaking, tmp_path: Path) -> None:

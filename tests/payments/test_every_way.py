@@ -24,7 +24,6 @@ from bels.channels.sber_eps import eps_routes
 from bels.domain.commands import MovePaymentIn, MovePaymentOut
 from bels.domain.periods import MOSCOW
 from bels.domain.terms import AccountNumber, EntryNumber, PaymentState, Purpose
-from bels.journal import journal
 from bels.messages import Status
 from bels.payments import refunds
 from bels.payments.cards.contract import api_of, cards_of
@@ -35,7 +34,6 @@ from bels.payments.refunds import RefundDecision, RefundOrder, RefundRow, Refund
 from bels.payments.registers.files import TAKEN_OUTCOMES, RowOutcome
 from bels.payments.till import Found, PayOrder, Till, cancel, find, pay
 from bels.projections import ledger
-from bels.projections.project import retell
 from tests.channels.house import opened_house
 from tests.payments.cards.paying import Paying, contract_with
 from tests.payments.conftest import Banks, contracts, opened_banks
@@ -43,7 +41,7 @@ from tests.payments.reconciling.books import CONTRACT
 from tests.payments.registers.desk import REGISTERS, Desk, day
 from tests.peers.loopback import listening
 from tests.peers.moneta import moneta
-from tests.supplier import TABLES
+from tests.supplier import check_rebuild
 
 logger = logging.getLogger(__name__)
 
@@ -300,18 +298,7 @@ async def books_tell_one_sum(trade: Trade, in_register: Decimal) -> None:
         book = sum((each.amount for each in found if each.side == "BOOK"), Decimal(0))
         assert shown.their_sum - shown.our_sum == book - shown.awaited_sum
     # What stands in the views is what a rebuild gives.
-    before = await _views(pool)
-    async with pool.acquire() as db, pool.acquire() as listing:
-        async for chunk in journal.accounts(listing):
-            await retell(db, chunk, trade.till.intake.rulebook)
-    assert await _views(pool) == before
-
-
-async def _views(pool: Any) -> dict[str, list[str]]:
-    return {
-        table: [row["row"] for row in await pool.fetch(f"SELECT t::text AS row FROM {table} t ORDER BY 1")]
-        for table in TABLES
-    }
+    await check_rebuild(pool, trade.till.intake.rulebook)
 
 
 @pytest.mark.parametrize("seed", [1, 2])

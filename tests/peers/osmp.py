@@ -144,14 +144,7 @@ class Terminals:
 
     async def cut_off(self, payment: Payment) -> None:
         """Send a payment and lose the line before anything is answered."""
-        place = urlsplit(self.url)
-        _, writer = await asyncio.open_connection(place.hostname, place.port)
-        basic = b64encode(f"{self.client}:{self.secret}".encode()).decode()
-        path = f"{place.path}?{urlencode(payment.parameters, encoding=self.encoding)}"
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: {place.netloc}\r\nAuthorization: Basic {basic}\r\n\r\n".encode())
-        await writer.drain()
-        writer.close()
-        await writer.wait_closed()
+        await hang_up(self.url, (self.client, self.secret), urlencode(payment.parameters, encoding=self.encoding))
 
     async def cancel(self, payment: Payment) -> Answer:
         """Take a payment back."""
@@ -185,17 +178,7 @@ class Terminals:
 
     async def _send(self, parameters: Mapping[str, str]) -> httpx.Response:
         query = urlencode(parameters, encoding=self.encoding)
-        auth = (self.client, self.secret)
-        async with asyncio.timeout(ANSWERED_WITHIN_S):
-            if self.posts:
-                head = {"content-type": "application/x-www-form-urlencoded"}
-                response = await self.http.post(self.url, content=query, headers=head, auth=auth)
-            else:
-                response = await self.http.get(f"{self.url}?{query}", auth=auth)
-        if response.status_code in (401, 403):
-            raise Breach(f"the provider does not know us: {response.status_code}")
-        response.raise_for_status()
-        return response
+        return await fetch(self.http, self.url, (self.client, self.secret), query, posts=self.posts)
 
     def _note(self, payment: Payment, answer: Answer) -> None:
         if answer.result == OK:
@@ -212,6 +195,35 @@ class Terminals:
             if payment.state is State.DONE:
                 raise Breach(f"{payment.txn_id} was taken, and is refused now")
             payment.state = State.FAILED
+
+
+async def fetch(http: httpx.AsyncClient, url: str, auth: tuple[str, str], query: str, *, posts: bool) -> httpx.Response:
+    """Ask a provider once, in the URL or as a form.
+
+    :raises Breach: it does not know who asks.
+    """
+    async with asyncio.timeout(ANSWERED_WITHIN_S):
+        if posts:
+            head = {"content-type": "application/x-www-form-urlencoded"}
+            response = await http.post(url, content=query, headers=head, auth=auth)
+        else:
+            response = await http.get(f"{url}?{query}", auth=auth)
+    if response.status_code in (401, 403):
+        raise Breach(f"the provider does not know us: {response.status_code}")
+    response.raise_for_status()
+    return response
+
+
+async def hang_up(url: str, auth: tuple[str, str], query: str) -> None:
+    """Ask a provider and lose the line before anything is answered."""
+    place = urlsplit(url)
+    _, writer = await asyncio.open_connection(place.hostname, place.port)
+    basic = b64encode(":".join(auth).encode()).decode()
+    head = f"Host: {place.netloc}\r\nAuthorization: Basic {basic}"
+    writer.write(f"GET {place.path}?{query} HTTP/1.1\r\n{head}\r\n\r\n".encode())
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
 
 
 def read_xml(response: httpx.Response, encoding: str) -> Element:

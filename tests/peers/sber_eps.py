@@ -6,22 +6,19 @@ It knows nothing of bels. A payment is sent until the provider says 0 or 8, whic
 
 from __future__ import annotations
 
-import asyncio
-from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from re import compile as pattern
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import httpx
 
-from tests.peers.osmp import Breach, State, read_xml
+from tests.peers.osmp import Breach, State, fetch, hang_up, read_xml
 
 OK, TEMPORARY, DUPLICATE = 0, 1, 8
 CODES = frozenset((*range(14), 300))
-ANSWERED_WITHIN_S = 60.0
 REPEATED_EVERY = timedelta(minutes=3)
 GIVEN_UP_AFTER = timedelta(hours=24)
 
@@ -123,30 +120,15 @@ class Bank:
 
     async def cut_off(self, payment: Sent) -> None:
         """Send a payment and lose the line before anything is answered."""
-        place = urlsplit(self.url)
-        _, writer = await asyncio.open_connection(place.hostname, place.port)
-        basic = b64encode(f"{self.client}:{self.secret}".encode()).decode()
-        path = f"{place.path}?{urlencode(payment.parameters, encoding=self.encoding)}"
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: {place.netloc}\r\nAuthorization: Basic {basic}\r\n\r\n".encode())
-        await writer.drain()
-        writer.close()
-        await writer.wait_closed()
+        await hang_up(self.url, (self.client, self.secret), urlencode(payment.parameters, encoding=self.encoding))
 
     async def ask(self, parameters: Mapping[str, str]) -> Said:
         """Ask once and read the answer.
 
         :raises Breach: it is no answer of the protocol.
         """
-        query, auth = urlencode(parameters, encoding=self.encoding), (self.client, self.secret)
-        async with asyncio.timeout(ANSWERED_WITHIN_S):
-            if self.posts:
-                head = {"content-type": "application/x-www-form-urlencoded"}
-                response = await self.http.post(self.url, content=query, headers=head, auth=auth)
-            else:
-                response = await self.http.get(f"{self.url}?{query}", auth=auth)
-        if response.status_code in (401, 403):
-            raise Breach(f"the provider does not know us: {response.status_code}")
-        response.raise_for_status()
+        query = urlencode(parameters, encoding=self.encoding)
+        response = await fetch(self.http, self.url, (self.client, self.secret), query, posts=self.posts)
         root = read_xml(response, self.encoding)
         told: dict[str, str] = {}
         for node in root.childNodes:

@@ -18,7 +18,7 @@ from bels.outgoing.moneta import MonetaApi, MonetaAway, MonetaRefused
 from bels.payments.cards.booking import DifferenceKind
 from bels.payments.cards.jobs import close_day, turn
 from bels.payments.cards.orders import OrderState, expire_orders
-from bels.payments.cards.reconciling import close_difference, differences, reconcile_with_moneta
+from bels.payments.cards.reconciling import close_difference, reconcile_with_moneta
 from bels.payments.cards.refunds import CardRefundState, Requested, refunds_of, request_refund, send_refunds
 from bels.payments.till import find
 from tests.conftest import new_supplier
@@ -44,12 +44,6 @@ async def opened(module_database: str, tmp_path_factory: pytest.TempPathFactory)
 async def paying(opened: Paying) -> Paying:
     """Begin anew."""
     return await begun_anew(opened)
-
-
-async def open_differences(paying: Paying) -> list[DifferenceKind]:
-    """List the kinds of open differences."""
-    async with paying.cards.pool.acquire() as db:
-        return [each.kind for each in await differences(db, None, 100)]
 
 
 async def test_what_completes_after_27_hours_of_fail_is_credited_once_by_the_list(paying: Paying) -> None:
@@ -92,14 +86,14 @@ async def test_what_completes_after_27_hours_of_fail_is_credited_once_by_the_lis
     assert await paying.count("card_fiscal", "state = 'REQUESTED'") == 1
     paying.house.wait(days=2)
     await close_day(paying.cards, paying.api)
-    assert await open_differences(paying) == [DifferenceKind.RECEIPT_DUE]
+    assert await paying.open_differences() == [DifferenceKind.RECEIPT_DUE]
 
     paying.peer.hook = hook
     assert heard(await paying.peer.tell(made))
     assert await paying.balance() == before - 200
     assert await paying.count("payment") == 1
     assert await paying.count("card_fiscal", "state = 'SENT'") == 1
-    assert await open_differences(paying) == []
+    assert await paying.open_differences() == []
 
 
 async def test_money_that_fits_no_order_waits_for_an_operator_and_is_never_dropped(paying: Paying) -> None:
@@ -125,7 +119,7 @@ async def test_money_that_fits_no_order_waits_for_an_operator_and_is_never_dropp
     ]
     assert {row["unallocated"] for row in rows} == {Reason.UNKNOWN_ACCOUNT.value}
     assert (await reconcile_with_moneta(paying.cards, paying.api, date(2024, 5, 20))).booked == 0
-    assert sorted(await open_differences(paying)) == ["AMOUNT_DIFFERS", "UNKNOWN_ORDER", "UNKNOWN_ORDER"]
+    assert sorted(await paying.open_differences()) == ["AMOUNT_DIFFERS", "UNKNOWN_ORDER", "UNKNOWN_ORDER"]
     # Their late notices are answered: the money is in the journal.
     assert heard(await paying.peer.tell(unknown))
     closed = await close_difference(paying.cards, 1, "operator:u-1", "разнесён вручную")
@@ -138,10 +132,10 @@ async def test_what_is_booked_here_and_not_there_is_a_difference_until_it_is_the
     _, made = await paying.paid()
     del paying.peer.made[made.id]
     await reconcile_with_moneta(paying.cards, paying.api, date(2024, 5, 20))
-    assert await open_differences(paying) == [DifferenceKind.NOT_AT_MONETA]
+    assert await paying.open_differences() == [DifferenceKind.NOT_AT_MONETA]
     paying.peer.made[made.id] = made
     await reconcile_with_moneta(paying.cards, paying.api, date(2024, 5, 20))
-    assert await open_differences(paying) == []
+    assert await paying.open_differences() == []
     assert await paying.count("payment") == 1
 
 
@@ -249,7 +243,7 @@ async def test_our_own_withdrawals_and_other_currencies_are_no_payments(paying: 
     done = await reconcile_with_moneta(paying.cards, paying.api, date(2024, 5, 20))
     assert (done.booked, done.returned) == (0, 0)
     assert await paying.count("payment") == 0
-    assert await open_differences(paying) == [DifferenceKind.CURRENCY_DIFFERS]
+    assert await paying.open_differences() == [DifferenceKind.CURRENCY_DIFFERS]
 
 
 async def test_a_return_that_is_nearly_too_late_is_worked_on_by_hand(paying: Paying) -> None:
@@ -259,10 +253,10 @@ async def test_a_return_that_is_nearly_too_late_is_worked_on_by_hand(paying: Pay
     paying.house.wait(days=26)
     assert await send_refunds(paying.cards, paying.api) == 0
     await close_day(paying.cards, paying.api)
-    assert await open_differences(paying) == [DifferenceKind.RETURN_OVERDUE]
+    assert await paying.open_differences() == [DifferenceKind.RETURN_OVERDUE]
     paying.house.wait(hours=1)
     assert await send_refunds(paying.cards, paying.api) == 1
-    assert await open_differences(paying) == []
+    assert await paying.open_differences() == []
 
 
 async def test_a_list_of_many_pages_is_read_whole(paying: Paying, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from zipfile import ZipFile
 import httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.routing import Route
 
 from bels.access import people, sessions
 from bels.access.access_log import page
@@ -23,6 +24,7 @@ from bels.api.context import RIGHTS
 from bels.audit.seals.sealing import seal_journal
 from bels.domain.terms import Channel
 from bels.visitors import Visitors
+from bels.web import evidence_pack
 from bels.web.evidence_pack import evidence_pack_routes
 from tests.audit.evidence.life import NAME, live, seen
 from tests.channels.house import House, opened_house
@@ -39,6 +41,7 @@ class Office:
 
     house: House
     asked: httpx.AsyncClient
+    routes: list[Route]
 
     async def staff(self, kind: Kind, *grants: str) -> dict[str, str]:
         """Let somebody in, and give the header of the credential."""
@@ -69,7 +72,7 @@ async def office(database: str, tmp_path: Path) -> AsyncIterator[Office]:
         )
         transport = httpx.ASGITransport(Starlette(routes=routes))
         async with httpx.AsyncClient(transport=transport, base_url="http://bels") as asked:
-            yield Office(house, asked)
+            yield Office(house, asked, routes)
 
 
 async def test_an_auditor_has_the_masked_pack_and_it_is_recorded(office: Office) -> None:
@@ -144,6 +147,49 @@ async def test_packs_wait_for_each_other_and_more_are_told_to_come_again(office:
     assert (await office.asked.get(PACK, headers=header)).status_code == 200
     assert (await office.asked.get(f"{PACK}?seal=99", headers=header)).status_code == 404
     assert [(await office.asked.get(PACK, headers=header)).status_code for _ in range(4)] == [200] * 4
+
+
+async def test_one_person_leaves_room_for_others_and_a_stranger_takes_none(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evidence_pack, "OF_ONE_MAX", 1)
+    one, other = await office.staff(Kind.AUDITOR), await office.staff(Kind.OPERATOR)
+    nobody: dict[str, str] = {}
+    asked = [nobody] * WAITING + [one, one, other]
+    answers = await asyncio.gather(*(office.asked.get(PACK, headers=header) for header in asked))
+    assert [answer.status_code for answer in answers[:WAITING]] == [401] * WAITING
+    assert sorted(answer.status_code for answer in answers[WAITING:-1]) == [200, 429]
+    assert answers[-1].status_code == 200
+
+
+async def test_whoever_takes_nothing_of_a_pack_is_cut_off(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence_pack, "STALLED_S", 0.05)
+    header, (route, *_) = await office.staff(Kind.AUDITOR), office.routes
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "path": PACK,
+        "root_path": "",
+        "scheme": "http",
+        "query_string": b"",
+        "server": ("bels", 80),
+        "client": ("192.0.2.1", 1),
+        "path_params": {"account": HOME},
+        "headers": [(name.encode(), value.encode()) for name, value in header.items()],
+    }
+
+    async def take_nothing(_: object) -> None:
+        await asyncio.Event().wait()
+
+    async def receive() -> dict[str, str]:
+        await asyncio.Event().wait()
+        return {"type": "http.disconnect"}
+
+    for _ in range(WAITING + 1):
+        with pytest.raises(TimeoutError):
+            await route.handle(scope, receive, take_nothing)
+    assert (await office.asked.get(PACK, headers=header)).status_code == 200
 
 
 def test_the_command_writes_a_pack_for_its_owner_alone_and_is_recorded(

@@ -80,7 +80,7 @@ async def test_keys_are_published_as_every_library_reads_them(site: Site) -> Non
 async def test_what_is_no_seal_is_not_there(site: Site, name: str) -> None:
     answer = await site.asked.get(f"/seals/{name}.json")
     assert answer.status_code == 404
-    assert answer.json() == {"error": "there is no such seal", "code": "NOT_FOUND"}
+    assert answer.json() == {"error": "there is no such seal; the newest is /seals/latest.json", "code": "NOT_FOUND"}
     assert answer.headers["cache-control"] == "no-store"
 
 

@@ -199,6 +199,15 @@ async def test_what_cannot_be_meant_is_refused_before_anything_is_read(office: O
     assert await office.reads() == []
 
 
+async def test_a_phone_or_an_address_does_not_come_into_the_record(office: Office) -> None:
+    auditor = await office.staff(Kind.AUDITOR)
+    for contact in ("+7 (916) 123-45-67", "89161234567", "ivanov@example.org"):
+        answer = await office.asked.get(PATH, params={"actor": contact}, headers=auditor)
+        assert (answer.status_code, answer.json()["code"]) == (400, "BAD_USER_INPUT")
+        assert contact not in answer.text
+    assert await office.reads() == []
+
+
 async def test_whoever_reads_slowly_holds_back_the_next_page_and_no_transaction(office: Office) -> None:
     reader = Reader(PATH, await office.staff(Kind.AUDITOR))
     reading = asyncio.create_task(reader.read(office.app))

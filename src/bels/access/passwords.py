@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from unicodedata import category, normalize
 
 from argon2 import PasswordHasher
@@ -92,6 +93,16 @@ def new_password() -> str:
     )
 
 
+def _hasher() -> PasswordHasher:
+    return PasswordHasher(time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=LANES)
+
+
+@cache
+def _hash_of_nobody() -> str:
+    """Hash a password that nobody knows, once in a process: an unknown login is verified against it, and takes as long as a known one."""
+    return _hasher().hash(secrets.token_urlsafe())
+
+
 class Passwords:
     """Hash and verify passwords with Argon2id (19 MiB, two passes, one lane: OWASP's choice for servers).
 
@@ -100,11 +111,10 @@ class Passwords:
     """
 
     def __init__(self, at_once: int = HASHES_AT_ONCE, waiting_max: int = HASHES_WAITING_MAX) -> None:
-        self._hasher = PasswordHasher(time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=LANES)
+        self._hasher = _hasher()
         self._threads = ThreadPoolExecutor(at_once, "password")
         self._places = at_once + waiting_max
-        # Nobody knows the password of this one: an unknown login is verified against it, and takes as long as a known one.
-        self._nobody = self._hasher.hash(secrets.token_urlsafe())
+        self._nobody = _hash_of_nobody()
 
     async def hash(self, password: str, login: str | None = None) -> str:
         """Hash a new password.

@@ -21,6 +21,7 @@ from bels.access.doorkeeper import Unauthenticated
 from bels.access.oidc import ProviderFailed
 from bels.access.rights import Rights, shipped_rights
 from bels.access.throttle import place_of
+from bels.api.aside import Aside
 from bels.api.changes import Changes
 from bels.api.engine.budget import Bucket, Budgets, ExhaustedError, Limit, actual_cost, cost_told, headers
 from bels.api.engine.context import RefusedError, RequestContext
@@ -47,6 +48,9 @@ LIMITS = {
     Kind.GATEWAY: Limit(400_000, 200_000.0, "gateway"),
 }
 """Points of each client in one process; the developer at this machine has no limit. A gateway brings everybody's messages."""
+
+SEARCHES_AT_ONCE = 2
+"""Searches over all accounts that one process does at once: each has a connection of the pool for seconds; the others wait."""
 
 STRANGE_DOCUMENT = 10
 STRANGE_CHARACTERS = 100
@@ -80,6 +84,8 @@ class Supplier:
     documents_only: bool = False
     rights: Rights = RIGHTS
     budgets: Budgets = field(default_factory=Budgets)
+    aside: Aside = field(default_factory=Aside)
+    searches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SEARCHES_AT_ONCE))
     office: Office = field(default_factory=shipped_office)
     partners: Partners = field(default_factory=Partners)
     hooks_on_loopback: bool = False
@@ -105,6 +111,7 @@ class Context(RequestContext[Supplier]):
     address: str = ""
     seen: set[str] = field(default_factory=set)
     cost: int = 0
+    paid: int = 0
     bucket: Bucket | None = None
     loaders: dict[str, Any] = field(default_factory=dict)
     """What reads rows for a whole list at once, by name; it remembers nothing."""
@@ -140,11 +147,22 @@ class Context(RequestContext[Supplier]):
 
     def fresh(self) -> Self:
         """Give a copy for one operation or event of a socket, which notes for itself what it looked at."""
-        return replace(self, response_headers=[], seen=set())
+        return replace(self, response_headers=[], seen=set(), paid=0)
 
     def for_event(self) -> Self:
         """Give a copy for one event of a subscription; what it looks at is noted where its operation notes it."""
         return replace(self, response_headers=[])
+
+    def pay(self, points: int) -> None:
+        """Take the price of work whose size is known only now; what the operation itself costs was taken before.
+
+        :raises GraphQLError: the budget is spent; nothing is taken, and nothing should be done.
+        """
+        try:
+            self._take(points)
+        except RefusedError as refusal:
+            raise refusal.error() from None
+        self.paid += points
 
     # What the engine asks of it.
 
@@ -223,7 +241,7 @@ class Context(RequestContext[Supplier]):
         if bucket is None or (operation.pages and operation.kind is not OperationType.SUBSCRIPTION):
             actual = actual_cost(operation, data, self.cost)
             bucket = self.app.budgets.refund(self.client_key, self.cost - actual, limit)
-        return {"cost": cost_told(self.cost, actual, bucket)}
+        return {"cost": cost_told(self.cost + self.paid, actual + self.paid, bucket)}
 
     async def _count_looks(self) -> None:
         """Count the accounts that a partner looked at, before they are shown.

@@ -2,36 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Annotated, Protocol, cast
+from functools import partial
+from typing import Annotated, Protocol, TypeVar, cast
 
 import strawberry
 from graphql import FieldNode, FragmentSpreadNode, GraphQLError, InlineFragmentNode
 
 from bels.access.callers import Right
+from bels.api.aside import ENTRIES_OF_POINT
 from bels.api.context import Info
 from bels.api.engine.paging import Connection, Page, connect, read_page
 from bels.api.engine.scalars import BadUserInputError, Money
 from bels.api.inputs import ACCOUNT
 from bels.api.moments import AccountMoment
 from bels.api.objects import After, AuditEntry, First, told
-from bels.audit.replaying.books import BookLine, BooksReplayed, BookSum, replay_books
+from bels.audit.replaying.books import BookLine, BooksReplayed, BookSum, read_books
 from bels.audit.replaying.differences import Difference as DomainDifference
 from bels.audit.replaying.differences import changing_entries, differences_of_moments
-from bels.audit.replaying.moments import History, Moment, Replayed, ReplayError, read_history, replay
+from bels.audit.replaying.moments import (
+    History,
+    Moment,
+    Replayed,
+    ReplayError,
+    count_entries,
+    read_history,
+    replay,
+)
 from bels.audit.replaying.steps import MadeBy as DomainMadeBy
 from bels.audit.replaying.steps import Step as DomainStep
-from bels.audit.replaying.steps import state_of, steps
+from bels.audit.replaying.steps import read_steps, state_of, steps_of
 from bels.audit.replaying.steps import told as told_entries
 from bels.domain import terms
 from bels.domain.account import Situation
 from bels.domain.terms import Period
 from bels.projections.audit import AuditRow
 
+Done = TypeVar("Done")
+
 REPLAYERS = Right.AUDITOR | Right.OPERATOR
 """Who may ask for an account at another moment: whoever sees the whole of it. A replay knows no household, and so no sight of one."""
+
+ENTRIES_AT_ONCE = 50
+"""So few entries are folded at once; of more, others are served meanwhile."""
+
+FOLDS_OF_BOOKS = 3
+"""Whoever holds books against each other folds the entries, and decides every closing anew."""
+
+FOLDS_OF_STATE = 2
+"""Writing the whole state of an account after an entry costs as much as folding the entries before it so often."""
+
+COST = "It costs a point for 10 entries of the account."
 
 AsOf = Annotated[
     date | None,
@@ -113,7 +137,7 @@ class MadeBy:
 
 
 @strawberry.type(description="An entry with the rule that made it and what it changed.")
-class Step:
+class AccountStep:
     """An entry with what it changed."""
 
     step: strawberry.Private[DomainStep]
@@ -122,9 +146,12 @@ class Step:
     counts: bool = strawberry.field(description="False where it was not true yet on the day: then it changed nothing.")
     changed: list[StateDifference] = strawberry.field(description="The state before and after it, where they differ.")
 
-    @strawberry.field(description="The whole state of the account after it, as JSON.")
-    def state(self) -> str:
+    @strawberry.field(
+        description="The whole state of the account after it, as JSON. It costs a point for 5 entries before it."
+    )
+    def state(self, info: Info) -> str:
         """Write the state."""
+        info.context.pay(FOLDS_OF_STATE * self.entry.entry // ENTRIES_OF_POINT)
         return state_of(self.step.account)
 
 
@@ -139,24 +166,28 @@ class AccountReplay:
     """What an account has of its replay; no type of the schema."""
 
     then: strawberry.Private[Replayed | None] = None
+    replaying: strawberry.Private[asyncio.Lock | None] = None
 
-    @strawberry.field(description="Everything about the account at its moment; now where it was asked for without one.")
+    @strawberry.field(
+        description=f"Everything about the account at its moment; now where it was asked for without one. {COST}"
+    )
     async def moment(self, info: Info) -> AccountMoment:
         """Replay the account."""
         return AccountMoment.of(await _replayed(info, self))
 
-    @strawberry.field(description="The account told entry by entry, from the first one on, through its moment.")
-    async def steps(self, info: Info, first: First = None, after: After = None) -> Connection[Step]:
+    @strawberry.field(description=f"The account told entry by entry, from the first one on, through its moment. {COST}")
+    async def steps(self, info: Info, first: First = None, after: After = None) -> Connection[AccountStep]:
         """Tell the entries with what they changed."""
         page = read_page(first=first, after=after, kinds=(int,))
         replayed = await _replayed(info, self)
         async with info.context.app.pool.acquire() as db:
-            found = await steps(db, replayed, _after(page), page.limit)
+            rows = await read_steps(db, replayed, _after(page), page.limit)
+        found = await _aside(info, replayed.history, partial(steps_of, replayed, rows))
         caller = info.context.caller
         return connect(
             found,
             page,
-            node=lambda step: Step(
+            node=lambda step: AccountStep(
                 step=step,
                 entry=told(step.row, caller),
                 made_by=MadeBy.of(step.made_by),
@@ -182,9 +213,15 @@ class AccountDifference:
     history: strawberry.Private[History]
     entries_between: strawberry.Private[tuple[int, ...]]
     later: strawberry.Private[Replayed]
+    differences: strawberry.Private[tuple[DomainDifference, ...]]
     before: AccountMoment = strawberry.field(description="The account at the first moment.")
     after: AccountMoment = strawberry.field(description="The account at the second moment.")
-    changed: list[StateDifference] = strawberry.field(description="Every value that differs.")
+
+    @strawberry.field(description="Every value that differs; ten of them cost a point.")
+    def changed(self, info: Info) -> list[StateDifference]:
+        """List what differs."""
+        info.context.pay(len(self.differences) // ENTRIES_OF_POINT)
+        return [StateDifference.of(each) for each in self.differences]
 
     @strawberry.field(description="The entries that made the difference, in the order of the journal.")
     async def entries(self, info: Info, first: First = None, after: After = None) -> Connection[DifferenceEntry]:
@@ -274,7 +311,7 @@ class LedgerReplay:
     """The posted ledger against its replay."""
 
     books: strawberry.Private[BooksReplayed]
-    number: str = strawberry.field(description="The account.")
+    account_number: str = strawberry.field(description="The account.")
     holds: bool = strawberry.field(description="The three books agree, line by line and in their sums.")
     entries: int = strawberry.field(description="Entries of its journal.")
     closings: int = strawberry.field(description="Closings that were decided again.")
@@ -296,7 +333,7 @@ class LedgerReplay:
         """Show books."""
         return cls(
             books=books,
-            number=books.account,
+            account_number=books.account,
             holds=books.holds,
             entries=books.entries,
             closings=books.closings,
@@ -326,8 +363,13 @@ class ReplayQuery:
         first, second = (moment_asked(each.as_of, each.known_at, now) for each in (from_, to))
         if info.context.see(number) is None:
             return None
-        history = await _history(info, number)
-        before, after = replay(history, first, now), replay(history, second, now)
+        history = await _history(info, number, folds=2)
+
+        def compare() -> tuple[Replayed, Replayed, tuple[DomainDifference, ...]]:
+            before, after = replay(history, first, now), replay(history, second, now)
+            return before, after, tuple(differences_of_moments(before, after))
+
+        before, after, changed = await _aside(info, history, compare)
         if not is_account(before) and not is_account(after):
             return None
         return AccountDifference(
@@ -336,7 +378,7 @@ class ReplayQuery:
             later=after,
             before=AccountMoment.of(before),
             after=AccountMoment.of(after),
-            changed=[StateDifference.of(each) for each in differences_of_moments(before, after)],
+            differences=changed,
         )
 
     @strawberry.field(
@@ -354,10 +396,11 @@ class ReplayQuery:
         rulebook = await info.context.app.intake.rules()
         try:
             async with info.context.app.pool.acquire() as db:
-                books = await replay_books(db, number, rulebook)
+                info.context.pay(FOLDS_OF_BOOKS * await count_entries(db, number) // ENTRIES_OF_POINT)
+                hold = await read_books(db, number, rulebook)
         except ReplayError as error:
             raise BadUserInputError(str(error)) from None
-        return LedgerReplay.of(books) if books is not None else None
+        return LedgerReplay.of(await info.context.app.aside.do(hold)) if hold is not None else None
 
 
 def moment_asked(as_of: date | None, known_at: datetime | None, now: datetime) -> Moment:
@@ -387,7 +430,7 @@ async def replay_asked(info: Info, number: str, as_of: date | None, known_at: da
             instead = INSTEAD.get(name)
             told_how = f"ask {instead}" if instead is not None else "ask the account without `asOf` and `knownAt`"
             raise BadUserInputError(f"`{name}` is told only as it is now, not as of a moment: {told_how}.")
-    replayed = replay(await _history(info, number), moment, now)
+    replayed = await _folded(info, number, moment)
     return replayed if is_account(replayed) else None
 
 
@@ -415,14 +458,29 @@ def _names(info: Info) -> Iterator[str]:
 
 async def _replayed(info: Info, shown_account: AccountReplay) -> Replayed:
     if shown_account.then is None:
-        number = cast("Numbered", shown_account).number
-        shown_account.then = replay(await _history(info, number), Moment(), info.context.app.intake.clock())
+        # Two fields of one account are asked for at once: one of them replays it.
+        shown_account.replaying = shown_account.replaying or asyncio.Lock()
+        async with shown_account.replaying:
+            if shown_account.then is None:
+                shown_account.then = await _folded(info, cast("Numbered", shown_account).number, Moment())
     return shown_account.then
 
 
-async def _history(info: Info, number: str) -> History:
+async def _folded(info: Info, number: str, moment: Moment) -> Replayed:
+    history = await _history(info, number)
+    return await _aside(info, history, partial(replay, history, moment, info.context.app.intake.clock()))
+
+
+async def _aside(info: Info, history: History, work: Callable[[], Done]) -> Done:
+    """Do what takes as long as the history of an account is."""
+    return work() if len(history.rows) <= ENTRIES_AT_ONCE else await info.context.app.aside.do(work)
+
+
+async def _history(info: Info, number: str, folds: int = 1) -> History:
+    """Read the entries of an account once so many replays of it are paid for."""
     try:
         async with info.context.app.pool.acquire() as db:
+            info.context.pay(folds * await count_entries(db, number) // ENTRIES_OF_POINT)
             return await read_history(db, number)
     except ReplayError as error:
         raise BadUserInputError(str(error)) from None

@@ -8,6 +8,7 @@ from base64 import b64encode
 from datetime import datetime
 from typing import Annotated, Union
 
+import msgspec
 import strawberry
 
 from bels.access.master_key import MasterKeyError
@@ -99,6 +100,9 @@ class SealProof:
     index: int = strawberry.field(description="The place of its leaf in the tree, from 0 on.")
     size: int = strawberry.field(description="How many leaves the tree has.")
     path: list[str] = strawberry.field(description="The nodes from the leaf to the root, in hexadecimal.")
+    text: str = strawberry.field(
+        description="The whole proof as `verify_evidence.py --proof` reads it, and as it stands in an evidence pack: JSON."
+    )
 
     @classmethod
     def of(cls, proof: proofs.Proof) -> SealProof:
@@ -111,6 +115,7 @@ class SealProof:
             index=proof.index,
             size=proof.size,
             path=[step.hex() for step in proof.path],
+            text=msgspec.json.encode(proof.said).decode(),
         )
 
 

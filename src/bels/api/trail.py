@@ -187,17 +187,18 @@ class TrailQuery:
         """Search the trail."""
         page = read_page(first=first, after=after, last=last, before=before, kinds=(datetime, int))
         wanted, pool = _wanted(filter), info.context.app.pool
-        far = await catch_up(pool)
         try:
-            async with pool.acquire() as db:
-                found = await find(
-                    db,
-                    wanted,
-                    page.after,  # type: ignore[arg-type]  # the cursor's kinds say so
-                    page.before,  # type: ignore[arg-type]
-                    page.limit,
-                    page.backwards,
-                )
+            async with info.context.app.searches:
+                far = await catch_up(pool)
+                async with pool.acquire() as db:
+                    found = await find(
+                        db,
+                        wanted,
+                        page.after,  # type: ignore[arg-type]  # the cursor's kinds say so
+                        page.before,  # type: ignore[arg-type]
+                        page.limit,
+                        page.backwards,
+                    )
         except TooWideError as error:
             raise BadUserInputError(f"{str(error).capitalize()}.") from None
         shown = connect(found, page, node=lambda each: each, key=lambda each: each.place)
@@ -237,12 +238,15 @@ class TrailQuery:
         if not start < end <= start + timedelta(days=DAYS_MAX):
             raise BadUserInputError(f"`since` must be before `until`, by at most {DAYS_MAX} days.")
         pool = info.context.app.pool
-        await catch_up(pool)
         try:
-            found = await unusual(pool, pattern, start, end, limits, page.after, page.size)  # type: ignore[arg-type]
+            async with info.context.app.searches:
+                await catch_up(pool)
+                found = await unusual(pool, pattern, start, end, limits, page.after, page.size)  # type: ignore[arg-type]
         except TooWideError as error:
             raise BadUserInputError(f"{str(error).capitalize()}.") from None
         info.context.saw(account for each in found.rows for account in each.accounts)
+        # Its first entries may be of other accounts than the first of its accounts.
+        info.context.saw(account for each in found.rows for account, _ in each.entries)
         edges = [
             Edge(node=UnusualFind.of(pattern, each), cursor=encode_cursor((each.count, each.key)))
             for each in found.rows

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
-from itertools import groupby
-from operator import attrgetter
+from functools import partial
 from time import monotonic
 from typing import Annotated
 
@@ -15,35 +13,30 @@ import strawberry
 from asyncpg import Record
 
 from bels.access.tenures import is_account
-from bels.api.context import LIMITS, Info, Supplier
-from bels.api.engine.budget import ExhaustedError
+from bels.api.aside import ENTRIES_OF_POINT
+from bels.api.context import Info, Supplier
 from bels.api.engine.scalars import BadUserInputError, Money, Toml
 from bels.api.enums import describe
 from bels.api.rulebooks import RulebookFaulty
 from bels.api.sums import ChargeLine
 from bels.audit.replaying.anew import Posting, Publications, publications_of
-from bels.audit.what_if.effects import CLASSES, Effects, bounds_of
-from bels.audit.what_if.outcome import Outcome, PeriodOutcome, Standing, what_if
+from bels.audit.what_if.effects import CLASSES, Effects, bounds_of, outcomes
+from bels.audit.what_if.outcome import Outcome, PeriodOutcome, Standing
 from bels.audit.what_if.sample import draw_accounts
 from bels.audit.what_if.trial import Trial, TrialRules, UnknownPublicationError, month_of
 from bels.domain import terms
 from bels.domain.terms import Period
 from bels.journal.codec import to_entry
-from bels.journal.journal import READ, RULEBOOK, read
+from bels.journal.journal import READ, read_rules_stream
 from bels.projections import overview
 from bels.rulebooks.reading import RulebookFileError, read_rulebook
 from bels.rulebooks.shipped import PUBLISHED, shipped
-
-logger = logging.getLogger(__name__)
 
 ACCOUNTS_MAX = 200
 """Accounts of one trial; all of them are a work of `bels audit what-if`."""
 
 ENTRIES_MAX = 50_000
 """Entries of one trial: a few seconds of replaying."""
-
-ENTRIES_OF_POINT = 10
-"""Entries that cost a point of the budget."""
 
 ENTRIES_OF_SLICE = 1_000
 """Entries that are read at once; they are replayed aside from the loop, and between two slices others have their turn."""
@@ -357,7 +350,7 @@ class TrialQuery:
         size = sum(row.version for row in found.values())
         if size > ENTRIES_MAX:
             return _refused(WhatIfRefusalCode.TOO_MANY_ENTRIES, f"{size}")
-        _pay(info, size)
+        info.context.pay(size // ENTRIES_OF_POINT)
         info.context.saw(found)
         sizes = {number: row.version for number, row in found.items()}
         effects, last, complete = await _try(app, sizes, rules)
@@ -383,22 +376,10 @@ def _refused(code: WhatIfRefusalCode, detail: str | None) -> WhatIfRefused:
     return WhatIfRefused(code=code, text=text, hint=hint, detail=detail)
 
 
-def _pay(info: Info, entries: int) -> None:
-    """Take the price of replaying so many entries; what the operation itself costs was taken before."""
-    context = info.context
-    limit = LIMITS.get(context.caller.kind)
-    if limit is None:
-        return
-    try:
-        context.bucket = context.app.budgets.take(context.client_key, entries // ENTRIES_OF_POINT, limit)
-    except ExhaustedError as spent:
-        raise spent.refusal().error() from None
-
-
 async def _publications(app: Supplier) -> Publications:
     rules = await app.intake.rules()
     async with app.pool.acquire() as db:
-        stream = await read(db, {RULEBOOK: 0})
+        stream = await read_rules_stream(db)
     return publications_of(stream, rules if not rules.number else shipped(PUBLISHED))
 
 
@@ -415,7 +396,7 @@ async def _try(app: Supplier, sizes: Mapping[str, int], rules: TrialRules) -> tu
             return effects, last, False
         async with app.pool.acquire() as db:
             rows = await db.fetch(READ, numbers, [0] * len(numbers))
-        last = await asyncio.to_thread(_tried, rows, rules, effects)
+        last = await app.aside.do(partial(_tried, rows, rules, effects))
     return effects, last, True
 
 
@@ -434,16 +415,10 @@ def slices(sizes: Mapping[str, int]) -> Iterator[list[str]]:
 
 
 def _tried(rows: Sequence[Record], rules: TrialRules, effects: Effects) -> Outcome | None:
-    outcome: Outcome | None = None
-    for number, own in groupby((to_entry(*row) for row in rows), attrgetter("account")):
-        try:
-            outcome = what_if(list(own), rules)
-        except Exception:
-            logger.exception("account %s cannot be replayed by other rules", number)
-            effects.failed.append(number)
-            continue
-        effects.count(outcome)
-    return outcome
+    last: Outcome | None = None
+    for outcome in outcomes((to_entry(*row) for row in rows), rules, effects):
+        last = outcome
+    return last
 
 
 def _outcome(

@@ -37,6 +37,9 @@ class FindingKind(Word):
     SEAL_MISSING = "SEAL_MISSING"
     """A seal that was given, or that another one counts, is not in the database."""
 
+    TABLE_CHANGED = "TABLE_CHANGED"
+    """A table that the proof rests on is not the plain table that was made, or no longer forbids to change what is written."""
+
     MESSAGE_CHANGED = "MESSAGE_CHANGED"
     """A message's words are not those that its entries were made from."""
 

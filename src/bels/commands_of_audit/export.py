@@ -22,6 +22,8 @@ from bels.domain.terms import Channel
 EXPORT_HELP = """\
 Writes the entries of all accounts that are searched for, oldest first: JSON Lines with every event, or CSV for a spreadsheet.
 The last line says that the file is whole and how many entries it has. What was exported stands in the record of reading.
+
+exit status: 0 it is written, 1 newer entries are not in it yet (how many is said), 2 nothing was written
 """
 
 BY = Caller(Kind.LOCAL, "command", EVERYTHING, Channel.OFFICE, "command")
@@ -32,9 +34,9 @@ _OPTIONS = (
     ("channel", "CHANNEL", "only what came so; may be given again"),
     ("actor", "ACTOR", "only what this one brought"),
     ("rule", "RULE", "only what rests on it, for example PP354:62"),
-    ("since", "TIME", "recorded from this day of Moscow or moment on"),
-    ("until", "TIME", "recorded before this day or moment"),
-    ("period", "YYYY-MM", "only about this month"),
+    ("since", "DAY|MOMENT", "recorded from this day of Moscow or moment (ISO 8601 with offset) on"),
+    ("until", "DAY|MOMENT", "recorded before this day or moment"),
+    ("period", "PERIOD", "only about this month, YYYY-MM"),
     ("amountMin", "ROUBLES", "only sums from this on"),
     ("amountMax", "ROUBLES", "only sums up to this"),
     ("account", "ACCOUNT", "only of this account"),
@@ -42,17 +44,20 @@ _OPTIONS = (
 )
 
 
+_TYPED = {"amountMin": "amount-min", "amountMax": "amount-max"}
+"""Names that are written otherwise on a command line."""
+
+
 def add(what: Any) -> None:
     """Add ``bels audit export``."""
     export = what.add_parser(
         "export",
-        help="write the trail over all accounts as a file",
+        help="Write the trail over all accounts as a file",
         description=EXPORT_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     for name, shown, help_text in _OPTIONS:
-        option = {"amountMin": "amount-min", "amountMax": "amount-max"}.get(name, name)
-        export.add_argument(f"--{option}", dest=name, action="append", metavar=shown, help=help_text)
+        export.add_argument(f"--{_TYPED.get(name, name)}", dest=name, action="append", metavar=shown, help=help_text)
     export.add_argument("--format", choices=[form.value for form in ExportForm], default="jsonl", help="default jsonl")
     export.add_argument("--out", type=Path, metavar="FILE", help="write here (default: the standard output)")
     export.set_defaults(run=_export)
@@ -63,7 +68,10 @@ def _export(arguments: argparse.Namespace) -> int:
     try:
         wanted = read_filter(given)
     except FilterError as error:
-        raise CliError(str(error)) from error
+        sentence = str(error)
+        for name, typed in _TYPED.items():
+            sentence = sentence.replace(name, f"--{typed}")
+        raise CliError(sentence) from error
     form, out = ExportForm(arguments.format), arguments.out
 
     async def running() -> int:

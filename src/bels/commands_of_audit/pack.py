@@ -19,16 +19,16 @@ from bels.reception.counter import Counter
 HELP = """\
 Writes all that the account's history rests on as one signed zip (docs/evidence.md): entries, proofs, messages, explanations, a page
 to read and print. It is recorded as a read of the account. verify_evidence.py judges the file anywhere, without bels.
-"""
 
-RECORDED, RECORDED_PERSONAL = "evidencePack", "evidencePack.personal"
+exit status: 0 it is written, 1 the database or the key cannot be used, 2 nothing was written
+"""
 
 
 def add(what: Any) -> None:
     """Add ``bels audit pack``."""
     pack = what.add_parser(
         "pack",
-        help="write the evidence of an account",
+        help="Write the evidence of an account",
         description="Write the evidence of an account.",
         epilog=HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -68,9 +68,8 @@ def _pack(arguments: argparse.Namespace) -> int:
     async def running() -> int:
         async with ready(settings) as bels:
             counter = Counter(bels.pool, bels.intake, await door_of(bels, local=False))
-            field = RECORDED_PERSONAL if arguments.personal else RECORDED
-            await record_read(bels.pool, replace(LOCAL, subject=COMMAND), "", [field], [account])
             asked = Asked(account, COMMAND, arguments.personal, tuple(arguments.seal))
+            await record_read(bels.pool, replace(LOCAL, subject=COMMAND), "", [asked.recorded], [account])
             # A file half written must not look like a pack, and what is personal is for its owner alone.
             unfinished = path.with_name(f"{path.name}.part")
             try:

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -23,13 +23,15 @@ from bels.audit.replaying.moments import (
     rulebook_known,
 )
 from bels.audit.replaying.steps import Step, steps, told
-from bels.audit.stock import StockOrder, StockRow, stock_order, stock_report
 from bels.command import DONE, PARTLY, CliError, account_given, ready, run, settings_given
 from bels.domain.periods import MOSCOW
 from bels.domain.terms import Register
 from bels.journal.write import Db
 from bels.progress import progress
 from bels.statement import table
+
+if TYPE_CHECKING:
+    from bels.audit.stock import StockOrder, StockRow
 
 STEPS_OF_PAGE = 200
 YEARS = range(1900, 2100)
@@ -53,6 +55,8 @@ Fold an account anew from its entries, to any day as it was known at any moment.
 
 Known is what was recorded up to the moment. True by the end of a day (Moscow) is what has a date of that day or before: a reading
 when it was received, a payment when it was made, a closing when it was posted.
+
+exit status: 0 done, 1 the books or the readers differ (each case is said), 2 it could not be done
 """
 
 
@@ -106,7 +110,7 @@ async def _account(bels: Bels, number: str, arguments: argparse.Namespace) -> in
             return await _ledger(bels, db, number)
         history = await read_history(db, number)
         if not history.rows:
-            raise CliError(f"there is no account {number}", PARTLY)
+            raise CliError(f"there is no account {number}")
         then = replay(history, Moment(arguments.as_of, arguments.known_at), now)
         if arguments.difference:
             after = replay(history, Moment(arguments.to_as_of, arguments.to_known_at), now)
@@ -133,6 +137,9 @@ async def _account(bels: Bels, number: str, arguments: argparse.Namespace) -> in
 
 def _told(then: AccountMoment, book: str | None) -> list[str]:
     """Say what an account was."""
+    if then.opened_at is None and then.last_recorded_at is None:
+        first = f"Account {then.number} {_when(then.moment, then.day)}"
+        return [first, f"  there was none then: of {then.known} entries known none was true yet"]
     residents = then.residents
     last = f"entry {then.last}, recorded {_at(then.last_recorded_at)}" if then.last_recorded_at is not None else "none"
     lines = [
@@ -225,7 +232,7 @@ def _difference(before: Replayed, after: Replayed, changed: Sequence[Difference]
 async def _ledger(bels: Bels, db: Db, number: str) -> int:
     books = await replay_books(db, number, await bels.intake.rules())
     if books is None:
-        raise CliError(f"there is no account {number}", PARTLY)
+        raise CliError(f"there is no account {number}")
     print("\n".join(_books(books)))
     return DONE if books.holds else PARTLY
 
@@ -262,6 +269,8 @@ def _books(books: BooksReplayed) -> list[str]:
 
 async def _stock(bels: Bels, numbers: Sequence[str]) -> int:
     """Read by the stock library, which is synchronous, in a thread of its own."""
+    from bels.audit.stock import stock_order
+
     with progress("stock", len(numbers), "accounts") as bar:
         rows = await asyncio.to_thread(_compared, bels.url, numbers, bar.update)
         order = await asyncio.to_thread(stock_order, bels.url) if not numbers else None
@@ -278,6 +287,9 @@ async def _stock(bels: Bels, numbers: Sequence[str]) -> int:
 
 
 def _compared(url: str, numbers: Sequence[str], update: Callable[[int], object]) -> tuple[int, int, list[StockRow]]:
+    # The library and its driver take a tenth of a second to load, which no other start shall wait for.
+    from bels.audit.stock import stock_report
+
     accounts = entries = 0
     different: list[StockRow] = []
     for row in stock_report(url, numbers or None):

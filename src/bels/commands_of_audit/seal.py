@@ -20,7 +20,7 @@ def add(what: Any) -> None:
     """Add ``bels audit seal``."""
     seal = what.add_parser(
         "seal",
-        help="seal the journal",
+        help="Seal the journal",
         description="Seal the journal.",
         epilog=SEAL_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,

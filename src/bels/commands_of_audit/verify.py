@@ -16,11 +16,14 @@ from bels.command import DONE, PARTLY, CliError, account_given, run, settings_gi
 if TYPE_CHECKING:
     from bels.audit.findings import Finding
     from bels.audit.verifying.seals_check import Outside
+    from bels.audit.verifying.tables import TablesChecked
     from bels.verification import Asked, Verified
 
 FINDINGS_PRINTED_MAX = 200
-JOBS_MAX = 64
 """Findings that are printed; --json has up to 10,000 of them."""
+
+JOBS_MAX = 64
+"""Processes that may be asked for."""
 
 FORMAT = "bels verification 1"
 _KEY_SIZE = 32
@@ -38,7 +41,7 @@ def add(what: Any) -> None:
     """Add ``bels audit verify``."""
     verify = what.add_parser(
         "verify",
-        help="verify the journal against its seals",
+        help="Verify the journal against its seals",
         description="Verify the journal, or some accounts, against its seals.",
         epilog=VERIFY_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -66,9 +69,10 @@ def add(what: Any) -> None:
 def _verify(arguments: argparse.Namespace) -> int:
     import asyncpg
 
-    from bels.app import opened
+    from bels.app import database, opened
     from bels.audit.seals.reading import latest_seal
     from bels.audit.seals.statement import SealError
+    from bels.audit.verifying.tables import TablesChecked
     from bels.progress import progress
     from bels.projections import overview
     from bels.rulebooks.shipped import PUBLISHED, shipped
@@ -83,7 +87,16 @@ def _verify(arguments: argparse.Namespace) -> int:
         messages=arguments.messages or all_of_it,
     )
 
+    tables = TablesChecked()
+
     async def running() -> int:
+        nonlocal tables
+        # Whoever opens puts triggers and rights back as they must be: how they were is asked first.
+        with database(settings) as url:
+            tables = await _tables_as_they_are(url)
+            return await verifying()
+
+    async def verifying() -> int:
         # Whoever only reads publishes no rules.
         async with opened(settings, shipped(PUBLISHED)) as bels:
             async with bels.pool.acquire() as db:
@@ -94,7 +107,8 @@ def _verify(arguments: argparse.Namespace) -> int:
             alone = streams <= ACCOUNTS_ALONE_MAX if arguments.jobs is None else arguments.jobs == 1
             began = time.perf_counter()
             with progress("verify", streams, "accounts") as bar:
-                verified = await verify(bels, replace(asked, alone=alone, processes=arguments.jobs), outside, bar)
+                how = replace(asked, alone=alone, processes=arguments.jobs)
+                verified = await verify(bels, how, outside, bar, tables)
             took_s = time.perf_counter() - began
             verified_at = bels.intake.clock()
             if asked.views and bels.stale:
@@ -103,6 +117,9 @@ def _verify(arguments: argparse.Namespace) -> int:
             _write(arguments.json, _said(verified, asked, outside, verified_at))
         if asked.accounts and not verified.accounts and not verified.found:
             raise CliError(f"neither the journal nor a seal knows {', '.join(asked.accounts[:20])}")
+        if not asked.accounts and not (verified.entries or verified.seals or verified.given or verified.found):
+            # Whoever looks into a wrong place must not read that nothing was found.
+            raise CliError("the journal is empty: look at BELS_DATA_DIR and BELS_DATABASE_URL, which say where it is")
         _print(verified, asked, outside, took_s)
         return PARTLY if verified.found else DONE
 
@@ -111,7 +128,26 @@ def _verify(arguments: argparse.Namespace) -> int:
     except BrokenPipeError:
         raise
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        raise CliError(f"the journal cannot be read to its end ({type(error).__name__}: {str(error)[:200]})") from error
+        found = "".join(f"; {finding.kind.value}: {finding.text}" for finding in tables.findings)
+        raise CliError(
+            f"the journal cannot be read to its end ({type(error).__name__}: {str(error)[:200]}){found}"
+        ) from error
+
+
+async def _tables_as_they_are(url: str) -> TablesChecked:
+    import asyncpg
+
+    from bels.audit.verifying.tables import TablesChecked, check_tables
+
+    try:
+        db = await asyncpg.connect(url)
+    except (asyncpg.PostgresError, OSError, ValueError):
+        # Whoever opens it says what is wrong with it.
+        return TablesChecked()
+    try:
+        return await check_tables(db)
+    finally:
+        await db.close()
 
 
 def _outside(arguments: argparse.Namespace) -> Outside:
@@ -196,6 +232,8 @@ def _print(verified: Verified, asked: Asked, outside: Outside, took_s: float) ->
     if verified.unsealed:
         since = f", the first of {_time(verified.unsealed_since)}" if verified.unsealed_since is not None else ""
         print(f"Not sealed yet: {verified.unsealed:,} entries{since}.")
+    for warning in verified.warnings:
+        print(f"WARNING: {warning}.")
     if not verified.found:
         print("Nothing was found.")
         return
@@ -232,6 +270,7 @@ def _said(verified: Verified, asked: Asked, outside: Outside, verified_at: datet
         "proven_seal": proven.number if proven is not None else None,
         "not_sealed": verified.unsealed,
         "not_sealed_since": verified.unsealed_since.isoformat() if verified.unsealed_since is not None else None,
+        "warnings": list(verified.warnings),
         "found": verified.found,
         "found_by_kind": {kind.value: count for kind, count in sorted(verified.counted.items())},
         "findings": [asdict(finding) | {"kind": finding.kind.value} for finding in verified.findings],

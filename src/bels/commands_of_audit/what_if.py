@@ -46,6 +46,8 @@ readings, meters, residents, acts and payments; a reading that was held or refus
 
 --rules-of takes tariffs, ranges, norms, settings and due day as they are on that day, for every period; key rates and
 moratoria stay with their days. Roubles that an account would owe more are positive.
+
+exit status: 0 done, 1 some closings or accounts could not be tried (each case is said), 2 nothing was tried
 """
 
 
@@ -62,7 +64,7 @@ def add(what: Any) -> None:
     rules = added.add_mutually_exclusive_group(required=True)
     rules.add_argument("--rulebook", type=Path, metavar="FILE", help="a file of rules, over those in force")
     rules.add_argument("--publication", type=_publication, metavar="N", help="a published rulebook, by its number")
-    rules.add_argument("--rules-of", type=_day, metavar="DATE", help="the rules of this day for every period")
+    rules.add_argument("--rules-of", type=_day, metavar="DAY", help="the rules of this day for every period")
     policies = [policy.value for policy in Settlement]
     rules.add_argument("--settlement", choices=policies, help="this settlement policy under the rules of then")
     added.add_argument("--since", type=_period, metavar="PERIOD", help="earlier closings stand as posted (YYYY-MM)")
@@ -113,7 +115,7 @@ async def _try(bels: Bels, arguments: argparse.Namespace, numbers: Sequence[str]
             ) from error
     missing = len(set(numbers)) - effects.accounts - len(effects.failed) if numbers else 0
     if not effects.accounts and not effects.failed:
-        raise CliError("there is no such account" if numbers else "there are no accounts in this sample", PARTLY)
+        raise CliError("there is no such account" if numbers else "there are no accounts in this sample")
     told_of = [line for outcome in outcomes for line in _periods(outcome)] or _sums(effects)
     print("\n".join([f"Tried: {trial.said()}. Nothing is stored.", *told_of, *_troubles(effects)]))
     if missing:

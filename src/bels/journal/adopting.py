@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 from bels.journal.chain import GENESIS, link
+from bels.journal.installing import install_alone
 from bels.journal.journal import accounts
 from bels.journal.write import Db, Write, given, run
 
@@ -28,21 +30,35 @@ async def is_chained(db: Db) -> bool:
 async def chain_entries(db: Db) -> int:
     """Give every entry that has none its digest; count them. What was done before it was stopped is not done again.
 
-    Nobody may write meanwhile: an older program would add entries without a digest, and fails from now on.
+    An older program that still writes adds entries without a digest until all others have theirs; they are given theirs before
+    anybody else may write, and it fails from then on. So it is stopped first.
     """
     if await is_chained(db):
         return 0
     done = said = 0
     async for numbers in accounts(db, ACCOUNTS_OF_CHUNK):
-        async with db.transaction():
-            await _may_change(db, True)
-            done += await _chain(db, numbers)
-            await _may_change(db, False)
+        done += await install_alone(db, partial(_chain_some, db, numbers))
         if done - said >= SAID_EVERY:
             said = done
             logger.info("entries are given their digests: %d so far", done)
-    async with db.transaction():
-        await db.execute("ALTER TABLE journal ALTER COLUMN digest SET NOT NULL")
+    return done + await install_alone(db, partial(_finish, db))
+
+
+async def _chain_some(db: Db, numbers: list[str]) -> int:
+    await _may_change(db, True)
+    done = await _chain(db, numbers)
+    await _may_change(db, False)
+    return done
+
+
+async def _finish(db: Db) -> int:
+    """Give their digests to entries that came meanwhile, and let the column hold nothing else."""
+    # From here on nobody writes; LOCK TABLE asks for a right that the owner took from himself.
+    await _may_change(db, True)
+    late = [row[0] for row in await db.fetch("SELECT DISTINCT originator_id FROM journal WHERE digest IS NULL")]
+    done = await _chain(db, late) if late else 0
+    await _may_change(db, False)
+    await db.execute("ALTER TABLE journal ALTER COLUMN digest SET NOT NULL")
     return done
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -25,6 +26,11 @@ from bels.journal.write import Db, Write, given
 
 RULEBOOK = "rulebook"
 """The stream of the rulebook: one in the journal, as an account has one."""
+
+RULES_REMEMBERED_MAX = 64
+"""Entries of the stream of rules that a process keeps decoded: those of some twenty years."""
+
+_to_rules_entry = lru_cache(RULES_REMEMBERED_MAX)(to_entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +139,12 @@ async def read_rulebook(db: Db, after: int) -> tuple[Rulebook | None, int]:
     published = [to_entry(*row).event for row in rows if row["topic"]]
     book = next((event.book for event in published if isinstance(event, RulebookPublished)), None)
     return book, max((row["originator_version"] for row in rows), default=after)
+
+
+async def read_rules_stream(db: Db) -> list[Entry]:
+    """Read the stream of the rules; what this process has read before, byte for byte, is not decoded again."""
+    rows = await db.fetch(READ, [RULEBOOK], [0])
+    return [_to_rules_entry(*row) for row in rows]
 
 
 async def read_publication(db: Db, number: int) -> Rulebook | None:

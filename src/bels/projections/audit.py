@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
 import msgspec
 
-from bels.domain.events import Event
-from bels.domain.periods import MOSCOW
+from bels.domain.events import AbsenceRegistered, Event, ResidentsChanged, TemporaryResidentsRegistered
+from bels.domain.money_events import BalanceCarriedOver, PaymentReceived, PenaltyAccrued
+from bels.domain.periods import MOSCOW, moscow_date
 from bels.journal.entry import Behalf, Entry
 from bels.journal.journal import find_requests, read_page
 from bels.journal.write import Db
 from bels.projections.words import words
 
 _HAPPENED_AT = (
+    "paid_at",
     "received_at",
     "taken_at",
     "installed_at",
@@ -36,6 +39,16 @@ _HAPPENED_AT = (
     "published_at",
     "at",
 )
+
+_DATED_ON: Mapping[type[Event], str] = {
+    ResidentsChanged: "effective_on",
+    TemporaryResidentsRegistered: "since",
+    AbsenceRegistered: "left_on",
+    BalanceCarriedOver: "carried_on",
+    PaymentReceived: "paid_on",
+    PenaltyAccrued: "accrued_on",
+}
+"""What counts from a day, whatever moments it names: a payment is dated by the payer's operation, not by its arrival."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +91,18 @@ def tell(entry: Entry, request_id: str = "") -> AuditRow:
 
 
 def happened_at(event: Event) -> datetime | None:
-    """Give the moment at which an event was true, None where it has none of its own."""
-    for name in _HAPPENED_AT:
-        moment = getattr(event, name, None)
-        if isinstance(moment, datetime):
-            return moment
-    day = getattr(event, "effective_on", None)
-    if isinstance(day, date):
-        return datetime(day.year, day.month, day.day, tzinfo=MOSCOW).astimezone(UTC)
-    return None
+    """Give the moment at which an event was true, None where it has none of its own.
+
+    What counts from a day has its moment of that day, where it names one, else the beginning of the day (Europe/Moscow).
+    """
+    moments = (getattr(event, name, None) for name in _HAPPENED_AT)
+    named = [moment for moment in moments if isinstance(moment, datetime)]
+    dated_on = _DATED_ON.get(type(event))
+    if dated_on is None:
+        return named[0] if named else None
+    day: date = getattr(event, dated_on)
+    begin = datetime(day.year, day.month, day.day, tzinfo=MOSCOW).astimezone(UTC)
+    return next((moment for moment in named if moscow_date(moment) == day), begin)
 
 
 def rule_of(event: Event) -> str | None:

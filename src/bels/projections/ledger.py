@@ -429,9 +429,12 @@ async def find(db: Db, accounts: Sequence[str]) -> dict[str, BalanceRow]:
 
 async def balance_as_of(db: Db, account: str, day: date, known_at: datetime | None) -> tuple[Money, Money]:
     """Give the balance and the penalties at the end of a day, as they were known at a moment (None: now)."""
+    # Clocks of servers differ by a little: what stands after a line that was not known yet was not known either, whatever it says.
     rows = await db.fetch(
         "SELECT purpose, sum(amount) AS sum FROM ledger WHERE account = $1 AND booked_on <= $2"
-        " AND ($3::timestamptz IS NULL OR recorded_at <= $3) GROUP BY purpose",
+        " AND ($3::timestamptz IS NULL"
+        " OR entry < ALL (SELECT min(entry) FROM ledger WHERE account = $1 AND recorded_at > $3 HAVING count(*) > 0))"
+        " GROUP BY purpose",
         account,
         day,
         known_at,

@@ -286,7 +286,7 @@ def words(event: Event) -> str:
                 f"{HOLDS[event.reason]}{limit}."
             )
         case ReadingRefused():
-            given = ", ".join(f"{name} «{text}»" for name, text in event.values.items())
+            given = ", ".join(f"{_register(name)}«{text}»" for name, text in event.values.items())
             return f"Показание {given or 'без значений'} не принято: {REASONS[event.reason]}."
         case ReadingConfirmed():
             kind = ", прежнее показание ошибочно" if event.kind is ReadingKind.PREVIOUS_WRONG else ""
@@ -351,7 +351,7 @@ def _of_account_and_acts(
         case AbsenceRegistered():
             return f"Временно отсутствует {event.persons}: уезд {day(event.left_on)}, возвращение {day(event.returned_on)}."
         case MeterInstalled():
-            zones = ", ".join(REGISTERS[r] for r in event.meter.registers)
+            zones = ", ".join(REGISTERS[r] for r in event.meter.registers if r is not Register.TOTAL) or "один тариф"
             return (
                 f"Введён в эксплуатацию прибор учёта {event.meter.number} ({event.meter.capacity} разрядов, {zones}) "
                 f"с показанием {values(event.values)}{_act(event.act)}."
@@ -453,7 +453,16 @@ def _purpose(purpose: Purpose) -> str:
 
 
 def _act(act: str) -> str:
-    return f", акт {act}" if act else ""
+    if not act:
+        return ""
+    # Many write what it is before its number: «Акт допуска 17».
+    return f", {act[0].lower()}{act[1:]}" if act.casefold().startswith("акт ") else f", акт {act}"
+
+
+def _register(name: str) -> str:
+    """Name a register as it was given; one register alone has no name, and what we do not know is said as it came."""
+    known = set(Register)
+    return "" if name == Register.TOTAL else f"{REGISTERS[Register(name)] if name in known else name} "
 
 
 def _closed(event: PeriodClosed) -> str:

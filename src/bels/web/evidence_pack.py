@@ -2,20 +2,22 @@
 are in it, with ``?seal=17`` (once or more) a proof for that seal beside the usual.
 
 Operators and auditors may have it; what is personal only whoever may see the household's data. It is made into a file that has no
-name, and sent from there.
+name, and sent from there. Anybody may have the program that judges packs: ``GET /audit/verify_evidence.py``.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter as Counts
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from tempfile import TemporaryFile
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from bels.access.callers import Caller
 from bels.access.master_key import MasterKeyError
@@ -23,56 +25,52 @@ from bels.access.rights import Rights
 from bels.access.tenures import is_account
 from bels.access.vault import VaultError
 from bels.audit.evidence.archive import PackTooLarge
+from bels.audit.evidence.explanations import verifier_source
 from bels.audit.evidence.pack import SEALS_MAX, Asked, PackError, SealsBrokenError, write_pack
 from bels.messages import TryLater
 from bels.reception.counter import Counter
-from bels.web.refused import Refused, admit, try_again
+from bels.web.refused import Refused, Visitors, admit, try_again
 
 PATH = "/audit/accounts/{account}/evidence.zip"
+VERIFIER_PATH = "/audit/verify_evidence.py"
 
 FIELD, PERSONAL_FIELD = "AuditEntry.behalf", "PersonalData.name"
 """The fields of the schema whose rules hold here too: who spoke for whom, which only the office and auditors see, and who lives there."""
-
-RECORDED, RECORDED_PERSONAL = "evidencePack", "evidencePack.personal"
-"""How the record of access names a pack."""
 
 AT_ONCE_MAX = 2
 """Packs that one process makes at once; the others wait."""
 WAITING_MAX = 20
 """Packs that are made, waited for or sent; whoever comes then is told to come again."""
+OF_ONE_MAX = 4
+"""Those of one person among them: the others have room, too."""
+STALLED_S = 60.0
+"""A client that takes nothing in this time is gone: its file takes room on the disk."""
 
 SEAL_DIGITS_MAX = 12
 _PIECE = 1 << 18
 
 
-class Visitors(Protocol):
-    """Who comes, and the record of what staff looked at."""
-
-    async def caller(self, request: Request) -> Caller:
-        """Say who asks."""
-
-    async def record(self, caller: Caller, request: Request, field: str, *accounts: str) -> None:
-        """Record what staff looked at."""
-
-
 def evidence_pack_routes(
     counter: Counter, visitors: Visitors, rights: Rights, waiting_max: int = WAITING_MAX
 ) -> list[Route]:
-    """Give the route of evidence packs."""
+    """Give the routes of evidence packs, and of the program that judges them."""
     working = asyncio.Semaphore(AT_ONCE_MAX)
-    under_way = 0
-
-    def ended() -> None:
-        nonlocal under_way
-        under_way -= 1
+    under_way: Counts[str] = Counts()
 
     async def answer(request: Request) -> Response:
-        nonlocal under_way
-        if under_way >= waiting_max:
-            return try_again(429, "RATE_LIMITED", "too many evidence packs are being made", 10)
-        under_way += 1
         try:
-            sent = await _pack(request)
+            caller = await visitors.caller(request)
+            # A stranger takes no place of anybody.
+            admit(rights, caller, FIELD, "have evidence packs")
+        except Refused as refusal:
+            return refusal.answer()
+        person = caller.subject
+        if under_way.total() >= waiting_max or under_way[person] >= OF_ONE_MAX:
+            return try_again(429, "RATE_LIMITED", "too many evidence packs are being made", 10)
+        under_way[person] += 1
+        ended = partial(under_way.subtract, [person])
+        try:
+            sent = await _pack(request, caller, ended)
         except BaseException as error:
             ended()
             if isinstance(error, Refused):
@@ -82,9 +80,7 @@ def evidence_pack_routes(
             raise
         return sent
 
-    async def _pack(request: Request) -> Response:
-        caller = await visitors.caller(request)
-        admit(rights, caller, FIELD, "have evidence packs")
+    async def _pack(request: Request, caller: Caller, ended: Callable[[], None]) -> Response:
         asked = _asked(request, caller)
         if asked.personal and rights.first_refused(frozenset({PERSONAL_FIELD}), caller.rights) is not None:
             raise Refused(
@@ -93,7 +89,7 @@ def evidence_pack_routes(
         if caller.sight(asked.account) is None:
             raise Refused(404, "NOT_FOUND", f"there is no account {asked.account}")
         # What cannot be recorded is not shown.
-        await visitors.record(caller, request, RECORDED_PERSONAL if asked.personal else RECORDED, asked.account)
+        await visitors.record(caller, request, asked.recorded, asked.account)
         file: BinaryIO = TemporaryFile()  # noqa: SIM115 - it is closed when it was sent
         try:
             async with working:
@@ -112,7 +108,17 @@ def evidence_pack_routes(
             raise
         return _Sent(file, asked.account, size, ended)
 
-    return [Route(PATH, answer, methods=["GET"])]
+    return [Route(PATH, answer, methods=["GET"]), Route(VERIFIER_PATH, _verifier, methods=["GET"])]
+
+
+async def _verifier(_: Request) -> Response:
+    """Hand out the program that judges packs; there is nothing of anybody in it."""
+    headers = {
+        "content-disposition": 'attachment; filename="verify_evidence.py"',
+        "x-content-type-options": "nosniff",
+        "cache-control": "public, max-age=60",
+    }
+    return Response(verifier_source(), media_type="text/x-python; charset=utf-8", headers=headers)
 
 
 class _Sent(StreamingResponse):
@@ -130,8 +136,12 @@ class _Sent(StreamingResponse):
         self._ended = ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def in_time(message: Message) -> None:
+            async with asyncio.timeout(STALLED_S):
+                await send(message)
+
         try:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, in_time)
         finally:
             self._file.close()
             self._ended()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from datetime import date
 from re import compile as pattern
-from typing import Protocol
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -26,7 +25,7 @@ from bels.payments.reconciling.transfers import Recorded, TransferError
 from bels.payments.reconciling.working import enter_statement
 from bels.payments.till import Till
 from bels.reception.counter import database
-from bels.web.refused import Refused, admit, try_again
+from bels.web.refused import Refused, Visitors, admit, try_again
 
 REPORT_FIELD = "Query.reconciliation"
 STATEMENT_FIELD = "Mutation.recordTransfer"
@@ -43,16 +42,6 @@ UPLOAD_WAIT_S = 60.0
 _NAME = pattern(r"([0-9]{4}-[0-9]{2}-[0-9]{2})\.(csv|html)")
 _MEDIA = {Form.CSV: "text/csv", Form.HTML: "text/html"}
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
-
-
-class Visitors(Protocol):
-    """Who comes, and the record of what staff looked at."""
-
-    async def caller(self, request: Request) -> Caller:
-        """Say who asks."""
-
-    async def record(self, caller: Caller, request: Request, field: str, *accounts: str) -> None:
-        """Record what staff looked at."""
 
 
 def reconciling_routes(till: Till, visitors: Visitors, rights: Rights) -> list[Route]:

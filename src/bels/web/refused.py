@@ -1,9 +1,11 @@
-"""How a plain route refuses: one shape of an answer, ``{"error": SENTENCE, "code": CODE}``, whichever route it is."""
+"""Whom a plain route lets in, and how it refuses: one shape of an answer, ``{"error": SENTENCE, "code": CODE}``, whichever route it is."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from bels.access.callers import Caller
@@ -35,6 +37,19 @@ def not_admitted(caller: Caller, may_not: str) -> Refused:
     if not caller.subject:
         return Refused(401, "UNAUTHENTICATED", "sign in: Authorization: Bearer ...")
     return Refused(403, "FORBIDDEN", f"this {caller.kind.value.lower()} may not {may_not}")
+
+
+class Visitors(Protocol):
+    """Who comes, and the record of what staff looked at."""
+
+    async def caller(self, request: Request) -> Caller:
+        """Say who asks.
+
+        :raises Refused: the credential cannot be taken.
+        """
+
+    async def record(self, caller: Caller, request: Request, field: str, *accounts: str) -> None:
+        """Record what staff looked at."""
 
 
 def admit(rights: Rights, caller: Caller, field: str, may_not: str) -> None:

@@ -67,7 +67,12 @@ def seal_routes(pool: asyncpg.Pool) -> list[Route]:
                 found = await find_seal(db, int(name))
         if found is None:
             # It may come: nobody may remember that there was none.
-            raise Refused(404, "NOT_FOUND", "there is no such seal", {"cache-control": "no-store"})
+            raise Refused(
+                404,
+                "NOT_FOUND",
+                "there is no such seal; the newest is /seals/latest.json",
+                {"cache-control": "no-store"},
+            )
         return published(found)
 
     async def _keys() -> str:

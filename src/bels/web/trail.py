@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import datetime
-from typing import Protocol
 
 import asyncpg
 from starlette.datastructures import Headers
@@ -25,7 +24,7 @@ from bels.audit.trail.export import MEDIA, ExportForm, Piece, exported, file_nam
 from bels.audit.trail.finding import TooWideError
 from bels.audit.trail.telling import catch_up
 from bels.audit.trail.wanted import FilterError, read_filter
-from bels.web.refused import Refused, admit
+from bels.web.refused import Refused, Visitors, admit
 
 FIELD = "Query.trail"
 """Whoever may ask for this field may have the file."""
@@ -43,24 +42,7 @@ COMPRESSION = 5
 _GZIP = 16 + zlib.MAX_WBITS
 
 
-class Clock(Protocol):
-    """Says what time it is."""
-
-    def __call__(self) -> datetime:
-        """Give the moment."""
-
-
-class Visitors(Protocol):
-    """Who comes, and the record of what staff looked at."""
-
-    async def caller(self, request: Request) -> Caller:
-        """Say who asks."""
-
-    async def record(self, caller: Caller, request: Request, field: str, *accounts: str) -> None:
-        """Record what staff looked at."""
-
-
-def trail_routes(pool: asyncpg.Pool, visitors: Visitors, rights: Rights, clock: Clock) -> list[Route]:
+def trail_routes(pool: asyncpg.Pool, visitors: Visitors, rights: Rights, clock: Callable[[], datetime]) -> list[Route]:
     """Give the route of the trail's files."""
     return [Route(PATH, _TrailFiles(pool, visitors, rights, clock), methods=["GET"])]
 
@@ -68,7 +50,7 @@ def trail_routes(pool: asyncpg.Pool, visitors: Visitors, rights: Rights, clock: 
 class _TrailFiles:
     """Writes the trail for whoever may read it; an application of its own, since an answer must know whether it was taken."""
 
-    def __init__(self, pool: asyncpg.Pool, visitors: Visitors, rights: Rights, clock: Clock) -> None:
+    def __init__(self, pool: asyncpg.Pool, visitors: Visitors, rights: Rights, clock: Callable[[], datetime]) -> None:
         self._pool, self._visitors, self._rights, self._clock = pool, visitors, rights, clock
         self._under_way = 0
 
@@ -85,7 +67,8 @@ class _TrailFiles:
     @asynccontextmanager
     async def _one_of_few(self) -> AsyncIterator[None]:
         if self._under_way >= AT_ONCE_MAX:
-            raise Refused(429, "RATE_LIMITED", "two exports are under way", {"retry-after": str(AGAIN_S)})
+            reason = f"{AT_ONCE_MAX} exports are under way; come again in {AGAIN_S} s"
+            raise Refused(429, "RATE_LIMITED", reason, {"retry-after": str(AGAIN_S)})
         self._under_way += 1
         try:
             yield

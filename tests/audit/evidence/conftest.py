@@ -8,6 +8,7 @@ import os
 import pytest
 
 from tests.audit.evidence.life import Lived, asked, live
+from tests.audit.evidence.packs import Made, make
 from tests.conftest import new_supplier
 
 
@@ -30,3 +31,10 @@ def masked(lived: Lived) -> bytes:
 def included(lived: Lived) -> bytes:
     """Make the pack with personal data."""
     return lived.pack(asked(personal=True))
+
+
+@pytest.fixture(scope="session")
+def made(postgres: str, template: str) -> Made:
+    """Let a supplier live, seal and pack, once."""
+    names = (f"bels_test_alone_{os.getpid()}", f"bels_test_alone_empty_{os.getpid()}")
+    return asyncio.run(make(*(new_supplier(postgres, template, name) for name in names)))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ast
-import asyncio
 import io
 import json
-import os
 import random
 import struct
 import subprocess
@@ -34,7 +32,6 @@ from tests.audit.evidence.packs import (
     changed_state,
     files_of,
     lines_of,
-    make,
     packed,
     put_lines,
     rechained,
@@ -42,14 +39,6 @@ from tests.audit.evidence.packs import (
     verdict_of,
     zipped,
 )
-from tests.conftest import new_supplier
-
-
-@pytest.fixture(scope="module")
-def made(postgres: str, template: str) -> Made:
-    """Let a supplier live, seal and pack, once."""
-    names = (f"bels_test_alone_{os.getpid()}", f"bels_test_alone_empty_{os.getpid()}")
-    return asyncio.run(make(*(new_supplier(postgres, template, name) for name in names)))
 
 
 def is_refused(pack: bytes) -> bool:
@@ -351,13 +340,22 @@ def test_a_seal_that_was_kept_proves_the_entries_that_it_knows(made: Made) -> No
         verdict_of(made.pack, replace(made.seals[0], signature=bytes(64)))
 
 
-def test_a_seal_without_a_proof_in_the_pack_needs_the_suppliers_proof(made: Made) -> None:
+def test_a_seal_without_a_proof_in_the_pack_needs_the_suppliers_proof(made: Made, tmp_path: Path) -> None:
     def alter(files: Files) -> None:
         put_lines(files, "proofs.jsonl", [p for p in lines_of(files, "proofs.jsonl") if p["seal"]["number"] == 2])
 
     pack = altered(made.pack, made.key, alter)
-    with pytest.raises(Refused, match=r"nothing leads from the account to your seal 1 .* \(--proof\)"):
+    with pytest.raises(Refused, match=r"it has no proof for your seal 1 .* \(--proof\)"):
         verdict_of(pack, made.seals[0])
+    (tmp_path / "evidence.zip").write_bytes(pack)
+    (tmp_path / "seal.json").write_text(published(made.seals[0]))
+    (tmp_path / "proof.json").write_text(json.dumps(made.proofs[1]))
+    # Nothing contradicts such a pack: it is not called a forgery.
+    status, said = answered(tmp_path, "evidence.zip", "--seal", "seal.json")
+    assert status == 2
+    assert said.startswith("NOT JUDGED: it has no proof for your seal 1")
+    status, said = answered(tmp_path, "evidence.zip", "--seal", "seal.json", "--proof", "proof.json")
+    assert status == 0
     told = verdict_of(pack, made.seals[0], proofs=[made.proofs[1]])
     assert f"entries 1 to 24 are those that your {seal_name(made.seals[0])} knows" in told.proven
     assert f"the rulebook is not tied to your {seal_name(made.seals[0])}" in told.open
@@ -366,7 +364,7 @@ def test_a_seal_without_a_proof_in_the_pack_needs_the_suppliers_proof(made: Made
 
 
 def test_a_seal_that_is_newer_than_the_pack_proves_it_by_the_suppliers_proof(made: Made) -> None:
-    with pytest.raises(Refused, match="nothing leads from the account to your seal 3"):
+    with pytest.raises(Refused, match="it has no proof for your seal 3"):
         verdict_of(made.pack, made.later)
     told = verdict_of(made.pack, made.later, proofs=[made.proofs[3]])
     assert f"entries 1 to 45 are those that your {seal_name(made.later)} knows" in told.proven

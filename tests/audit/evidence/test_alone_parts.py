@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import random
 from collections.abc import Callable
 from decimal import Decimal
@@ -28,7 +26,6 @@ from tests.audit.evidence.packs import (
     changed_state,
     files_of,
     lines_of,
-    make,
     packed,
     put_lines,
     rechained,
@@ -36,14 +33,6 @@ from tests.audit.evidence.packs import (
     states,
     verdict_of,
 )
-from tests.conftest import new_supplier
-
-
-@pytest.fixture(scope="module")
-def made(postgres: str, template: str) -> Made:
-    """Let a supplier live, seal and pack, once."""
-    names = (f"bels_test_alone_parts_{os.getpid()}", f"bels_test_alone_parts_empty_{os.getpid()}")
-    return asyncio.run(make(*(new_supplier(postgres, template, name) for name in names)))
 
 
 def _any(_: dict[str, Any]) -> bool:
@@ -247,9 +236,21 @@ ALTERED: dict[str, tuple[Alter, str]] = {
         ),
         "line 23 does not follow",
     ),
+    "a sum is there twice": (
+        _replaced("explanations.jsonl", b'"amount":"', b'"amount":"1.00","amount":"'),
+        "explanations.jsonl: a name is there twice",
+    ),
+    "a leaf is there twice": (_replaced("log.json", b"{", b'{"leaves": [], '), "log.json: a name is there twice"),
+    "a number that is none": (_proof(1, HOME, _set("index", float("nan"))), "proofs.jsonl: not of its form"),
+    "a place that is not whole": (_proof(1, HOME, _set("index", 0.0)), "no tree of this size has such a leaf"),
+    "a version that is not whole": (changed_line("entries.jsonl", _any, _set("version", 1.0)), "entry 1: not of its"),
+    "a sum without end": (_replaced("ledger.csv", b"812.40", b"1e999999999"), "'1e999999999' is no number"),
+    "a sum in other digits": (_replaced("ledger.csv", b"812.40", "٨١٢.٤٠".encode()), "is no number"),
+    "a sum that is a fraction": (changed_line("explanations.jsonl", _any, _set("amount", "3/7")), "'3/7' is no number"),
+    "the ledger has a column twice": (_replaced("ledger.csv", b"amount", b"balance,amount"), "two columns have one"),
     "the ledger has no heading": (
         lambda files: files.update({"ledger.csv": b"\r\n".join(files["ledger.csv"].split(b"\r\n")[1:])}),
-        "ledger.csv: not of its form",
+        "ledger.csv: two columns have one name",
     ),
     "names are there that should be masked": (_wrote("personal.json", b"{}"), "personal data is there"),
 }
@@ -412,8 +413,42 @@ def test_an_entry_that_says_it_is_older_than_a_seal_that_does_not_know_it_is_ref
         put_lines(files, "entries.jsonl", entries)
         rechained(files)
 
-    with pytest.raises(Refused, match="entry 39 of 1000001 says that it is older than seal 2"):
+    with pytest.raises(Refused, match="entry 39 of 1000001 says that it is older than seal 1"):
         verdict_of(altered(made.pack, made.key, alter))
+
+
+def test_an_older_entry_behind_one_that_is_not_is_refused_too(made: Made) -> None:
+    def alter(files: Files) -> None:
+        entries = lines_of(files, "entries.jsonl")
+        last = json.loads(entries[-1]["state"])
+        entries[-1]["state"] = entries[-1]["state"].replace(last["recorded_at"], "2026-03-02T00:00:00Z")
+        put_lines(files, "entries.jsonl", entries)
+        rechained(files)
+
+    with pytest.raises(Refused, match="entry 45 of 1000001 says that it is older than seal 1"):
+        verdict_of(altered(made.pack, made.key, alter))
+
+
+def test_a_state_that_says_two_things_is_refused_although_everything_was_made_anew(made: Made) -> None:
+    with pytest.raises(Refused, match=r"entries.jsonl, entry \d+: a name is there twice"):
+        verdict_of(made.forged(changed_state("payment-received", '"amount":', '"amount":"1.00","amount":')))
+
+
+def test_a_pack_of_the_rules_is_none_of_an_account(made: Made) -> None:
+    files = files_of(made.pack)
+    files["entries.jsonl"] = files["rulebook.jsonl"]
+    with pytest.raises(Refused, match="it is of no account"):
+        verdict_of(packed(files, made.key, account=RULEBOOK))
+
+
+def test_a_reference_with_a_line_of_its_own_breaks_no_row_of_the_ledger(made: Made) -> None:
+    def alter(files: Files) -> None:
+        head, row, *rest = files["ledger.csv"].split(b"\r\n")
+        files["ledger.csv"] = b"\r\n".join(
+            [head + b",more", *(each + ",a\u2028b\x0bc\x85".encode() for each in (row, *rest) if each), b""]
+        )
+
+    assert verdict_of(altered(made.pack, made.key, alter)).proven
 
 
 def test_an_account_whose_chain_did_not_hold_when_it_was_sealed_is_refused(made: Made) -> None:

@@ -81,6 +81,8 @@ def test_an_entry_says_when_it_was_true_who_said_it_and_how_every_sum_was_found(
     assert re.search(r"\d+ − 10200 = \d+ кВт·ч", story)
     assert "Пени на долг за" in story
     assert "SMS: не принято" in story
+    assert "Показание «сто» не принято" in story
+    assert "(6 разрядов, один тариф)" in story
     assert re.search(r"Повторяет показание №\d+: дан тот же ответ", story)
     assert re.search(r"Снимок показаний e-\w+, SHA-256 [0-9a-f]{16}", story)
     assert "Внесены персональные данные" in story

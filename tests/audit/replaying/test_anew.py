@@ -208,7 +208,7 @@ def test_a_publication_counts_for_the_closings_that_were_recorded_after_it() -> 
     entries = [entry for entry in journal.entries[ACCOUNT] if isinstance(entry.event, PeriodClosed)]
     published = journal.publications
     assert [published.then(entry).number for entry in entries] == [0, first.number, second.number]
-    assert not any(published.is_out_of_time(entry) for entry in entries)
+    assert all(published.then(entry) is published.known_at(entry.recorded_at) for entry in entries)
     assert published.newest == second
     assert published.numbered(7) is None
     recalculated = [e.event for e in journal.entries[ACCOUNT] if isinstance(e.event, UsageRecalculated)]
@@ -227,7 +227,7 @@ def test_a_closing_that_missed_a_publication_by_a_moment_is_decided_by_the_book_
     (closed,) = [
         e for e in journal.entries[ACCOUNT] if isinstance(e.event, PeriodClosed) and e.event.period == "2024-02"
     ]
-    assert journal.publications.is_out_of_time(closed)
+    assert journal.publications.then(closed) is slow is not journal.publications.known_at(closed.recorded_at)
     assert late.recorded_at == closed.recorded_at
     check_zero(replay_anew(journal.entries[ACCOUNT], journal.publications.then), journal.accounts[ACCOUNT])
 
@@ -252,7 +252,6 @@ def test_a_book_that_is_not_here_is_a_difference_and_never_hidden() -> None:
     other = Publications((), DEFAULT_RULEBOOK)
     (january,) = replay_anew(journal.entries[ACCOUNT], other.then).closings
     assert january.differences() == (f"PeriodClosed.rulebook: posted lost/0, anew {DEFAULT_RULEBOOK.version}",)
-    assert other.is_out_of_time(january.entry)
 
 
 def test_a_closing_that_these_rules_cannot_price_stands_as_posted_and_says_why() -> None:

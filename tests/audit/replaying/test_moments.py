@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from random import Random
@@ -28,6 +28,7 @@ from bels.audit.replaying.moments import (
 from bels.demo.situations import SITUATIONS
 from bels.domain.account import Situation
 from bels.domain.account import replay as fold
+from bels.domain.commands import ReceivePayment
 from bels.domain.events import (
     AbsenceRegistered,
     AccountOpened,
@@ -41,6 +42,7 @@ from bels.domain.events import (
     ReadingHeld,
     ReadingSuperseded,
     ResidentsChanged,
+    TemporaryResidentsRegistered,
 )
 from bels.domain.money_events import PaymentReceived, PaymentReversed
 from bels.domain.periods import moscow_date
@@ -64,11 +66,13 @@ from bels.intake import Intake
 from bels.journal.codec import MAPPER, to_entry
 from bels.journal.entry import Entry
 from bels.projections import ledger
+from bels.projections.audit import happened_at, tell
 from bels.publishing import install_rulebook, publish_demonstration
 from bels.rulebooks.shipped import PUBLISHED, shipped
 from tests.audit.replaying.towns import UNTIL, live_demonstration
 from tests.conftest import new_supplier
-from tests.supplier import METER, moment
+from tests.rules import DEFAULT_RULEBOOK
+from tests.supplier import METER, message, moment, open_household
 
 NOW = datetime(2024, 12, 1, tzinfo=UTC)
 PAIRS_OF_AN_ACCOUNT = 8
@@ -227,6 +231,17 @@ def test_a_payment_counts_from_the_day_on_which_it_was_made() -> None:
     assert balances == {(2, 4): 0, (2, 5): 0, (3, 4): 0, (3, 5): Decimal("-50.00")}
 
 
+def test_what_counts_from_a_day_is_told_on_that_day_however_late_it_was_recorded() -> None:
+    on = date(2024, 2, 3)
+    midnight = moment(2, 3, 0)
+    assert happened_at(paid(on, "50.00")) == midnight
+    assert happened_at(replace(paid(on, "50.00"), paid_at=moment(2, 3, 17))) == moment(2, 3, 17)
+    assert happened_at(replace(paid(on, "50.00"), received_at=moment(2, 3, 18))) == moment(2, 3, 18)
+    assert happened_at(AbsenceRegistered(2, on, date(2024, 3, 20))) == midnight
+    assert happened_at(TemporaryResidentsRegistered(2, on, date(2024, 3, 20))) == midnight
+    assert happened_at(ResidentsChanged(on, 5, 1)) == midnight
+
+
 def test_a_payment_that_was_taken_back_before_it_was_made_stands_as_the_ledger_says() -> None:
     reversed_ = PaymentReversed(
         EntryNumber(2), Decimal("50.00"), date(2024, 2, 2), moment(2, 2), Purpose.ENERGY, "op", "ошибка банка"
@@ -304,6 +319,23 @@ async def test_the_balance_at_any_pair_of_moments_is_what_the_ledger_says(town: 
     assert different > 50
 
 
+async def test_the_ledger_knows_what_a_replay_knows_where_the_clocks_of_servers_differ(pool: asyncpg.Pool) -> None:
+    behind, ahead = moment(2, 5), moment(2, 5) + timedelta(seconds=8)
+    servers = [Intake(pool, DEFAULT_RULEBOOK, lambda: ahead), Intake(pool, DEFAULT_RULEBOOK, lambda: behind)]
+    await servers[1].handle(open_household("1000101"))
+    for name, server in zip(("ahead", "behind"), servers, strict=True):
+        payment = ReceivePayment(Decimal("50.00"), date(2024, 2, 3), behind, name)
+        (taken,) = await server.handle([message("1000101", payment, name)])
+        assert taken.version is not None
+    async with pool.acquire() as db:
+        history = await read_history(db, "1000101")
+        for seconds, owed in ((-1, 0), (0, 0), (4, 0), (8, -100)):
+            known_at, day = behind + timedelta(seconds=seconds), date(2024, 2, 5)
+            then = account_moment(replay(history, Moment(day, known_at), NOW))
+            assert then.balance == owed
+            assert (then.balance, then.penalty) == await ledger.balance_as_of(db, "1000101", day, known_at)
+
+
 async def test_what_has_no_date_of_its_own_goes_with_an_entry_of_the_same_message(town: asyncpg.Pool) -> None:
     followed = 0
     for number in await accounts_of(town):
@@ -321,6 +353,20 @@ async def test_what_has_no_date_of_its_own_goes_with_an_entry_of_the_same_messag
             assert leader.receipt == entry.receipt
             followed += 1
     assert followed > 50
+
+
+async def test_what_the_trail_says_was_true_on_a_day_is_what_a_replay_counts_from_that_day(town: asyncpg.Pool) -> None:
+    compared = 0
+    for number in await accounts_of(town):
+        async with town.acquire() as db:
+            history = await read_history(db, number)
+        for entry in (to_entry(number, *row) for row in history.rows):
+            if type(entry.event) in OWN_DATES:
+                own = getattr(entry.event, OWN_DATES[type(entry.event)])
+                told = moscow_date(tell(entry).happened_at)
+                assert told == (moscow_date(own) if isinstance(own, datetime) else own), entry
+                compared += 1
+    assert compared > 500
 
 
 async def test_an_account_of_any_day_is_a_fold_of_what_counts_and_keeps_its_numbers(town: asyncpg.Pool) -> None:

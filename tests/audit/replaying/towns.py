@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from hashlib import md5
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,12 @@ from bels.demo.load import _command, _message
 from bels.demo.town import days, plan
 from bels.domain.account import Account
 from bels.domain.commands import Command, InstallMeter, OpenAccount, SubmitReading
+from bels.domain.events import Event, PeriodClosed
+from bels.domain.money import ZERO
 from bels.domain.periods import MOSCOW, moscow_date, over_at, period_of, shift
+from bels.domain.post_movements import movements
 from bels.domain.rulebook import Rulebook
-from bels.domain.terms import Channel, Locality, MeterModel, Register, Settlement, Stove
+from bels.domain.terms import Channel, Locality, MeterModel, Money, Purpose, Register, Settlement, Stove
 from bels.intake import Intake
 from bels.messages import Message, Outcome
 from bels.projections import overview
@@ -47,6 +51,9 @@ class Truth:
     balance: dict[str, Any] | None
     periods: list[tuple[Any, ...]]
     readings: list[int]
+    payments: dict[int, tuple[str, Money]]
+    ledger: str
+    """A digest of all lines of the ledger, as ``digest_of_lines`` makes it."""
 
 
 async def remember(pool: asyncpg.Pool, intake: Intake, moment: datetime) -> dict[str, Truth]:
@@ -63,6 +70,8 @@ async def remember(pool: asyncpg.Pool, intake: Intake, moment: datetime) -> dict
     balances = await by_account("SELECT account, balance, penalty, owed FROM balance")
     periods = await by_account("SELECT account, period, mode, usage, stands, money FROM usage ORDER BY account, period")
     readings = await by_account("SELECT account, entry FROM reading WHERE status = 'ACCEPTED' ORDER BY account, entry")
+    payments = await by_account("SELECT account, entry, state, amount FROM payment")
+    ledgers = await by_account(LINES)
     accounts = await intake.accounts(list(overviews))
     async with pool.acquire() as db:
         shown = await overview.find(db, list(overviews))
@@ -80,9 +89,36 @@ async def remember(pool: asyncpg.Pool, intake: Intake, moment: datetime) -> dict
                 for p in periods.get(number, [])
             ],
             [row["entry"] for row in readings.get(number, [])],
+            {row["entry"]: (row["state"], row["amount"]) for row in payments.get(number, [])},
+            ledgers[number][0]["lines"] if number in ledgers else digest_of_lines([]),
         )
         for number, own in overviews.items()
     }
+
+
+LINES = """
+    SELECT account, md5(string_agg(
+           concat_ws(' ', entry, purpose, kind, period, booked_on, round(amount, 2), round(balance, 2)), E'\\n'
+           ORDER BY entry, purpose)) AS lines
+      FROM ledger GROUP BY account
+"""
+"""The lines of each ledger are too many to be kept for every month: their digest is."""
+
+
+def digest_of_lines(events: Sequence[Event]) -> str:
+    """Book an account's events line by line, as the ledger shows them, and make the digest of ``LINES``."""
+    lines: list[str] = []
+    balance = dict.fromkeys(Purpose, ZERO)
+    closed_on: date | None = None
+    for entry, event in enumerate(events, 1):
+        if isinstance(event, PeriodClosed):
+            closed_on = moscow_date(event.closed_at)
+        for moved in movements(event, closed_on):
+            balance[moved.purpose] += moved.amount
+            period = [moved.period] if moved.period is not None else []
+            sums = (f"{moved.amount:.2f}", f"{balance[moved.purpose]:.2f}")
+            lines.append(" ".join((str(entry), moved.purpose, moved.kind, *period, str(moved.booked_on), *sums)))
+    return md5("\n".join(lines).encode(), usedforsecurity=False).hexdigest()
 
 
 async def live_demonstration(

@@ -261,3 +261,22 @@ def test_what_is_no_part_of_a_seal_is_not_read_as_one() -> None:
 
 def _number(seal: Seal) -> int:
     return seal.number
+
+
+async def test_a_head_that_was_put_there_before_its_seal_is_not_signed(ground: Ground) -> None:
+    await ground.add("1000000", "1000001")
+    await ground.seal()
+    await ground.tamper("INSERT INTO sealed_head VALUES ('1000000', 2, 1, decode(repeat('ab', 32), 'hex'))")
+    with pytest.raises(SealingError, match="sealed heads of seal 2, which is not made yet"):
+        await ground.seal()
+    await ground.tamper("DELETE FROM sealed_head WHERE seal = 2")
+    assert (await ground.seal()).heads == await tree(ground.pool)
+
+
+async def test_an_entry_that_nothing_can_follow_is_a_fault_and_stops_no_seal(ground: Ground) -> None:
+    await ground.add("1000000", "1000001", entries=2)
+    await ground.tamper(
+        "UPDATE journal SET content = decode(repeat('ab', 70000), 'hex') WHERE originator_id = '1000001'"
+    )
+    seal = await ground.seal()
+    assert (seal.accounts, seal.faults) == (1, ("1000001 at 1",))

@@ -61,6 +61,7 @@ def test_without_a_file_it_goes_to_the_standard_output(env: dict[str, str]) -> N
     [
         ("--kind", "Dreamt", "there is no kind"),
         ("--since", "yesterday", "since is a day"),
+        ("--amount-min", "much", "--amount-min is a sum in roubles"),
         ("--out", "/no/such", "cannot be written"),
     ],
 )

@@ -68,6 +68,12 @@ async def test_an_empty_file_is_whole_too(story: Story) -> None:
     assert rows[1:] == ["Выгрузка полная, записей:;0;actor=nobody"]
 
 
+async def test_a_spreadsheet_says_what_the_index_did_not_have_yet(story: Story) -> None:
+    told = replace(await catch_up(story.pool), behind=7)
+    pieces = [piece.text async for piece in exported(story.pool, TrailFilter(), ExportForm.CSV, told)]
+    assert pieces[-1] == "Выгрузка полная, записей:;9;позже добавлено и здесь нет, не больше: 7\r\n"
+
+
 async def test_a_file_ends_where_the_trail_ended_when_it_was_begun(story: Story) -> None:
     told = await catch_up(story.pool)
     texts = []

@@ -114,8 +114,8 @@ async def test_an_entry_that_was_taken_out_of_the_journal_is_missed(told: asyncp
 
 async def test_a_search_that_takes_too_long_says_what_to_name(told: asyncpg.Pool) -> None:
     async with told.acquire() as db:
-        with pytest.raises(TooWideError, match="name a time"):
-            async with finding.limited(db, 1):
+        with pytest.raises(TooWideError, match=r"^nothing was found in 1 s: ask for a shorter time$"):
+            async with finding.limited(db, 1, "ask for a shorter time"):
                 await db.execute("SELECT pg_sleep(3)")
         assert await db.fetchval("SELECT 1") == 1
 

@@ -131,6 +131,16 @@ def test_an_entry_that_a_seal_would_have_known_is_backdated() -> None:
     assert "1 later ones say the same" in found.text
 
 
+def test_an_entry_with_two_moments_is_dated_by_the_one_that_counts() -> None:
+    states = [row[3] for row in daily(3)]
+    sealed = Sealed(upto=1, newest=1, newest_at=NOON + timedelta(days=1, hours=1))
+    for key in ("recorded_at", "recorded\\u005fat"):
+        states[2] = state_of(NOON + timedelta(days=2))[:-1] + f',"{key}":"2026-01-01T00:00:00Z"}}'.encode()
+        rows = chained("1000000", states)
+        found = only(follow_rows("1000000", rows, [head(rows[1], 1)], sealed).findings)
+        assert (found.kind, found.entry) == (FindingKind.ENTRY_BACKDATED, 3)
+
+
 def test_between_two_seals_the_older_one_says_what_is_too_old() -> None:
     rows = daily(4)
     second = head(rows[3], 2, not_before=NOON + timedelta(days=2, hours=1))

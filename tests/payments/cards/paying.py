@@ -22,8 +22,10 @@ from bels.domain.terms import Money, Period
 from bels.outgoing.moneta import MonetaApi
 from bels.payments.cards.autopay import Autopay, set_autopay
 from bels.payments.cards.bindings import bindings_of
+from bels.payments.cards.booking import DifferenceKind
 from bels.payments.cards.contract import Cards, api_of, cards_of
 from bels.payments.cards.orders import Form, Order, OrderRequest, Started, find_order, form_of, quoted, start_order
+from bels.payments.cards.reconciling import differences
 from bels.payments.cards.refusals import CardRefused
 from bels.payments.partners import partners_of
 from bels.payments.till import Till
@@ -121,6 +123,11 @@ class Paying:
         async with self.cards.pool.acquire() as db:
             (binding,) = await bindings_of(db, self.person)
         return binding.binding
+
+    async def open_differences(self) -> list[DifferenceKind]:
+        """List the kinds of open differences."""
+        async with self.cards.pool.acquire() as db:
+            return [each.kind for each in await differences(db, None, 100)]
 
     async def with_autopay(self, ceiling: str = "3000.00", day: int | None = 25) -> Autopay:
         """Bind a card by a payment of ten roubles, and let it pay by itself."""

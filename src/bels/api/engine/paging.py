@@ -16,7 +16,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 import strawberry
 
-from bels.api.engine.scalars import TEXT_MAX, BadUserInputError, clean_text
+from bels.api.engine.scalars import TEXT_MAX, YEARS, BadUserInputError, clean_text
 
 PAGE_DEFAULT = 20
 PAGE_MAX = 100
@@ -119,8 +119,10 @@ def decode_cursor(text: str, kinds: tuple[Any, ...]) -> Key:
     try:
         key: Key = _decoder(kinds).decode(_decode(text))
         for value in key:
-            if (isinstance(value, str) and clean_text(value) != value) or (
-                isinstance(value, int) and value not in _BIGINT
+            if (
+                (isinstance(value, str) and clean_text(value) != value)
+                or (isinstance(value, int) and value not in _BIGINT)
+                or (isinstance(value, datetime) and value.year not in YEARS)
             ):
                 raise ValueError(text)
     except (ValueError, RecursionError, BadUserInputError):

@@ -72,6 +72,11 @@ class Asked:
     personal: bool = False
     seals: tuple[int, ...] = ()
 
+    @property
+    def recorded(self) -> str:
+        """How the record of access names it."""
+        return "evidencePack.personal" if self.personal else "evidencePack"
+
 
 async def write_pack(counter: Counter, asked: Asked, file: BinaryIO) -> int:
     """Write the pack of an account into a file that can be read and sought; give its size in bytes.
@@ -245,16 +250,7 @@ class _Work:
                 if proof is not None:
                     if stream == account and number == last:
                         self._sealed = proof.version
-                    proofs.append(
-                        {
-                            "seal": msgspec.json.decode(published(proof.seal)),
-                            "account": stream,
-                            "version": proof.version,
-                            "index": proof.index,
-                            "size": proof.size,
-                            "path": [each.hex() for each in proof.path],
-                        }
-                    )
+                    proofs.append(proof.said)
                 elif stream == account and number in asked:
                     raise PackError(f"seal {number} is older than the first entry of account {account}")
         return proofs

@@ -4,10 +4,8 @@ Needs Python 3.9 or later and the library ``cryptography``, nothing else; what i
 
     python verify_evidence.py evidence.zip [--key HEX|keys.json] [--seal seal-000017.json ...] [--proof proof.json ...] [--json]
 
-Exit status: 0 the pack is whole and follows (what that proves is said), 1 it is refused, 2 it could not be judged.
-The key in a pack is the pack's own word. That it is the supplier's is proven by ``--key``, the public key as you got it from
-elsewhere, or by ``--seal``, a seal that you kept since it was published. Only a seal of yours proves that nothing before it was
-rewritten by somebody who has the supplier's key.
+Exit status: 0 whole, 1 refused, 2 not judged. The key in a pack is the pack's own word: that it is the supplier's is proven by ``--key``
+or ``--seal`` as you got them from elsewhere; only a seal proves that nothing was rewritten by somebody who has the supplier's key.
 """
 
 from __future__ import annotations
@@ -40,40 +38,35 @@ WRITTEN_WITHIN = timedelta(hours=1)  # An entry may have been on its way when a 
 NEEDED = {"seal.json", "log.json", "ledger.csv", "entries.jsonl", "rulebook.jsonl"}
 NEEDED |= {"proofs.jsonl", "explanations.jsonl", "messages.jsonl"}
 NAME = re.compile(r"(?!/)(?!.*(?:\.\.|//|/$))[A-Za-z0-9._/-]{1,200}")
-KOPECK = Fraction(1, 100)
+NUMBER, KOPECK = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?(E[-+][0-9]{1,2})?"), Fraction(1, 100)
 MOVES = {
-    "period-closed": ("CHARGE", "charged", 1),
-    "penalty-accrued": ("PENALTY", "amount", 1),
-    "balance-carried-over": ("OPENING", "balance", 1),
-    "payment-received": ("PAYMENT", "amount", -1),
-    "payment-reversed": ("REVERSAL", "amount", 1),
-    "refund-made": ("REFUND", "amount", 1),
-    "payment-moved-out": ("MOVED_OUT", "amount", 1),
-    "payment-moved-in": ("MOVED_IN", "amount", -1),
-}
+    "period-closed": ("CHARGE", "charged", 1), "penalty-accrued": ("PENALTY", "amount", 1),
+    "balance-carried-over": ("OPENING", "balance", 1), "payment-received": ("PAYMENT", "amount", -1),
+    "payment-reversed": ("REVERSAL", "amount", 1), "refund-made": ("REFUND", "amount", 1),
+    "payment-moved-out": ("MOVED_OUT", "amount", 1), "payment-moved-in": ("MOVED_IN", "amount", -1),
+}  # fmt: skip
 """What moves money: its name in the ledger, where its sum stands in the entry, whether it adds to what is owed."""
 
 
 class Refused(Exception):
-    """The pack is not what it says it is; the sentence says where and why."""
+    """The pack is not what it says it is; the sentence says where and why. With a 2: it cannot be judged yet, and why."""
 
 
 class Verdict:
     """What is proven, and what rests on nothing but the pack's own word."""
 
     def __init__(self) -> None:
-        self.proven: list[str] = []
-        self.open: list[str] = []
+        self.proven, self.open = list[str](), list[str]()
 
     def lacks(self, what: str, when: object = True) -> None:
         """Say what is not proven, where it is so."""
         self.open += [what] if when else []
 
 
-def check(holds: object, why: str) -> None:
+def check(holds: object, why: str, status: int = 1) -> None:
     """Refuse the pack where something does not hold."""
     if not holds:
-        raise Refused(why)
+        raise Refused(why, status)
 
 
 @contextmanager
@@ -82,7 +75,7 @@ def reading(where: str) -> Iterator[None]:
     try:
         yield
     except Refused as refused:
-        raise Refused(f"{where}: {refused}") from None
+        raise Refused(f"{where}: {refused.args[0]}") from None
     except Exception as error:
         raise Refused(f"{where}: not of its form ({type(error).__name__}: {str(error)[:200]})") from error
 
@@ -128,7 +121,7 @@ class Pack:
         with reading(name):
             *lines, rest = self.text(name).split("\n")
             check(not rest, "the last line is not whole")
-            yield from map(json.loads, lines)
+            yield from map(parse, lines)
 
     def signed(self) -> tuple[bytes, bytes]:
         """Give the signature, and what is signed: everything before it, digested."""
@@ -139,6 +132,21 @@ class Pack:
             digest.update(piece)
             left -= len(piece)
         return bytes.fromhex(self._zip.comment.decode("ascii")), b"bels:evidence:1\n" + digest.digest()
+
+
+def once(pairs: list[tuple[str, Any]]) -> Json:
+    """Make an object: one with a name twice does not say the same to everybody."""
+    check(len(dict(pairs)) == len(pairs), f"a name is there twice: {sorted(name for name, _ in pairs)[:20]}")
+    return dict(pairs)
+
+
+parse = json.JSONDecoder(object_pairs_hook=once, parse_constant=Fraction).decode
+
+
+def number(said: Any) -> Fraction:
+    """Read a plain decimal number: of digits of ASCII, which no exponent makes endless."""
+    check(NUMBER.fullmatch(str(said)), f"{str(said)[:60]!r} is no number")
+    return Fraction(str(said))
 
 
 def check_signature(keys: Keys, key: str, signature: bytes, data: bytes, what: object) -> None:
@@ -158,7 +166,7 @@ def key_name(public: bytes) -> str:
 def judge_manifest(pack: Pack) -> Json:
     """Check the signature over the whole file, and that the manifest names every file with its digest."""
     with reading("manifest.json"):
-        manifest: Json = json.loads(pack.text("manifest.json"))
+        manifest: Json = parse(pack.text("manifest.json"))
         check(manifest["format"] == "bels evidence 1", f"this program does not read {manifest['format']!r}")
         check(re.fullmatch("[0-9a-f]{64}", manifest["public"]), "the public key has not 64 digits")
         public = bytes.fromhex(manifest["public"])
@@ -175,8 +183,8 @@ def judge_manifest(pack: Pack) -> Json:
             for piece in pack.pieces(file["name"]):
                 digest.update(piece)
                 size += len(piece)
-            same = (digest.hexdigest(), size) == (file["sha256"], file["size"])
-            check(same, f"{file['name']} is not what was packed")
+            told = file["sha256"], file["size"]
+            check(told == (digest.hexdigest(), size), f"{file['name']} is not what was packed")
     return manifest
 
 
@@ -184,13 +192,11 @@ class Entry:
     """An entry: ``state`` is its stored text, ``event`` what it says has happened, ``kind`` what that is."""
 
     def __init__(self, line: Json) -> None:
-        self.version, self.topic, self.state = line["version"], line["topic"], line["state"]
+        self.version, self.topic, self.state = operator.index(line["version"]), line["topic"], line["state"]
         self.content, self.digest = line["content"], line["digest"]
         self.kind = self.topic.rpartition(".")[0]
-        said = json.loads(self.state)
-        self.event: Json = said["event"]
-        self.receipt: str = said["receipt"]
-        self.recorded_at = moment(said["recorded_at"])
+        said = parse(self.state)
+        self.event, self.receipt, self.recorded_at = said["event"], said["receipt"], moment(said["recorded_at"])
 
     def posts(self, kind: str) -> bool:
         """Say whether it is of a kind, and of the time since when there is money in the journal."""
@@ -205,8 +211,7 @@ def moment(text: str) -> datetime:
 
 def read_chain(pack: Pack, name: str, account: str) -> list[Entry]:
     """Follow the digests of a stream: SHA-256 over a word, the one before, version and lengths (big-endian), account, topic, content, state."""
-    entries: list[Entry] = []
-    before = bytes(32)
+    entries, before = list[Entry](), bytes(32)
     for line in pack.lines(name):
         with reading(f"{name}, entry {len(entries) + 1}"):
             entry = Entry(line)
@@ -235,7 +240,7 @@ def root(level: list[bytes]) -> bytes:
 def root_of_path(leaf: bytes, index: int, size: int, path: list[bytes]) -> bytes | None:
     """Follow a path from a leaf up to the root, level by level; None where no tree of this size has such a path."""
     nodes, reached = iter(path), leaf
-    check(0 <= index < size, "no tree of this size has such a leaf")
+    check(type(index) is int and 0 <= index < size, "no tree of this size has such a leaf")
     while size > 1:
         if index % 2:
             reached = hashed(b"\1", next(nodes, b""), reached)
@@ -249,14 +254,13 @@ class Seal:
     """A seal as it was published; ``signed`` is what its signature covers: sorted names, no blanks, ASCII."""
 
     def __init__(self, said: Json) -> None:
-        self.signature = b64decode(said["signature"], validate=True)
+        self.signature, self.sealed_at = b64decode(said["signature"], validate=True), moment(said["sealed_at"])
         statement = {name: value for name, value in said.items() if name != "signature"}
         words = {"format", "number", "sealed_at", "accounts", "entries", "heads", "log", "faults", "key"}
         check(set(statement) == words and said["format"] == "bels seal 1", "it is no seal")
         self.number, self.accounts, self.key = said["number"], said["accounts"], said["key"]
         check(type(self.number) is int and type(self.accounts) is int and self.number > 0, "its numbers are none")
         self.heads, self.log, self.faults = bytes.fromhex(said["heads"]), bytes.fromhex(said["log"]), said["faults"]
-        self.sealed_at = moment(said["sealed_at"])
         self.signed = json.dumps(statement, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
 
     def __str__(self) -> str:
@@ -270,9 +274,9 @@ class Seals:
         self.keys, self.streams = keys, streams
         self.known: dict[str, dict[int, int]] = {account: {} for account in streams}
         with reading("log.json"):
-            self.leaves = [bytes.fromhex(leaf) for leaf in json.loads(pack.text("log.json"))["leaves"]]
+            self.leaves = [bytes.fromhex(leaf) for leaf in parse(pack.text("log.json"))["leaves"]]
         with reading("seal.json"):
-            said = json.loads(pack.text("seal.json"))
+            said = parse(pack.text("seal.json"))
             self.newest = Seal(said) if said is not None else None
             count = self.newest.number - 1 if self.newest else 0
             check(count == len(self.leaves), f"log.json has {len(self.leaves)} leaves, it counts {count} seals")
@@ -314,41 +318,41 @@ class Seals:
         check(self.known[account].setdefault(seal.number, version) == version, f"two proofs for {seal} differ")
         check(account not in [f.split(" ")[0] for f in seal.faults], f"{seal} says that the chain did not hold")
         if version < len(entries):
-            self.check_later(account, entries[version], seal)
+            self.check_later(account, entries[version:], seal)
 
-    def check_later(self, account: str, entry: Entry, seal: Seal) -> None:
+    def check_later(self, account: str, unknown: list[Entry], seal: Seal) -> None:
         """Refuse an entry that says it is older than a seal that does not know it."""
+        entry = min(unknown, key=lambda each: each.recorded_at)
         later = entry.recorded_at + WRITTEN_WITHIN >= seal.sealed_at
         check(later, f"entry {entry.version} of {account} says that it is older than {seal}, which does not know it")
 
-    def judge(self, pack: Pack, proofs: list[Json], account: str, trusted: bool, verdict: Verdict) -> None:
-        """Follow every proof; say how far the entries of an account are sealed, and by whose word."""
+    def judge(self, pack: Pack, proofs: list[Json], account: str, trusted: bool, verdict: Verdict) -> str:
+        """Follow every proof; say how far the entries of an account are sealed, and by whose word; name the seals that lack a proof."""
         for proof in [*pack.lines("proofs.jsonl"), *proofs]:
             with reading("proofs.jsonl"):
                 self.follow(proof)
         for stream, entries in self.streams.items():
             if self.newest and entries and self.newest.number not in self.known[stream]:
                 check(not self.known[stream], f"proofs.jsonl: nothing leads from {stream} to the newest seal")
-                self.check_later(stream, entries[0], self.newest)
+                self.check_later(stream, entries, self.newest)
         count, own = len(self.streams[account]), self.known[account]
-        for number, seal in sorted(self.outside.items()):
-            check(number in own, f"nothing leads from the account to your {seal}: ask for proofs for it (--proof)")
-            verdict.proven.append(f"entries 1 to {own[number]} are those that your {seal} knows")
+        for number in sorted(set(self.outside) & set(own)):
+            verdict.proven.append(f"entries 1 to {own[number]} are those that your {self.outside[number]} knows")
             untied = self.streams[RULEBOOK] and number not in self.known[RULEBOOK]
-            verdict.lacks(f"the rulebook is not tied to your {seal}", untied)
-        sealed, mine = max(own.values(), default=0), max((own[number] for number in self.outside), default=0)
+            verdict.lacks(f"the rulebook is not tied to your {self.outside[number]}", untied)
+        sealed, mine = max(own.values(), default=0), max((own.get(number, 0) for number in self.outside), default=0)
         if sealed > mine:
             whose = "signed with the key that you know" if trusted else "signed with the pack's own key"
             verdict.proven.append(f"entries 1 to {sealed} are sealed by {self.newest}, {whose}")
         anew = f"entries {mine + 1} to {count} could have been written anew by whoever has the key"
         verdict.lacks(anew, trusted and mine < count)
         verdict.lacks(f"entries {sealed + 1} to {count} are not sealed yet, only signed in the pack", sealed < count)
+        return ", ".join(str(seal) for number, seal in sorted(self.outside.items()) if number not in own)
 
 
 def judge_messages(pack: Pack, entries: list[Entry], verdict: Verdict) -> None:
     """Check that every entry's message is there, with the words that it was made from (BLAKE2b, 16 bytes)."""
-    contents: dict[str, str] = {}
-    unsure = 0
+    contents, unsure = dict[str, str](), 0
     for message in pack.lines("messages.jsonl"):
         raw, content, receipt = message["raw"], message["content"], message["receipt"]
         check(receipt not in contents, f"{receipt} is there twice")
@@ -405,62 +409,57 @@ def recompute(explanation: Json) -> Fraction:
             found = share(found, step["weights"], step["place"])
         elif rounding != "EXACT":
             found = half_up(found, {"WHOLE_KWH": Fraction(1), "KOPECK": KOPECK}[rounding])
-        check(found == Fraction(step["result"]), f"{step['expression']} is not {step['result']}")
-    check(found == Fraction(explanation["result"]), f"the steps do not lead to {explanation['result']}")
+        check(found == number(step["result"]), f"{step['expression']} is not {step['result']}")
+    check(found == number(explanation["result"]), f"the steps do not lead to {explanation['result']}")
     return found
 
 
 def priced(event: Json, usage: str, books: dict[str, list[Json]]) -> list[Fraction]:
     """Price the lines of a charge, each at the tariff of its period's 1st, and see that they are of the kWh in ``usage``."""
-    left = dict(event[usage])
-    amounts: list[Fraction] = []
-    number = event["rulebook"].rpartition("/")[2]
-    check(number == "0" or number in books, f"publication {number} of the rulebook is not in the pack")
+    left, amounts = dict(event[usage]), list[Fraction]()
+    book = event["rulebook"].rpartition("/")[2]
+    check(book == "0" or book in books, f"publication {book} of the rulebook is not in the pack")
     for i, line in enumerate(event["charges"]):
-        rate, kwh = Fraction(line["rate"]), line["kwh"]
+        rate, kwh = number(line["rate"]), number(line["kwh"])
         left[line["register"]] -= kwh
-        if number != "0":
+        if book != "0":
             group, scheme, day = line["tariff"].rsplit("/", 2)
-            rows = {
-                r["effective_on"]: r["rates"] for r in books[number] if (r["group"], r["scheme"]) == (group, scheme)
-            }
+            rows = {r["effective_on"]: r["rates"] for r in books[book] if [r["group"], r["scheme"]] == [group, scheme]}
             in_force = max(since for since in rows if since <= event["period"] + "-01")
-            same = in_force == day and Fraction(rows[day][line["register"]][line["range"] - 1]) == rate
+            same = in_force == day and number(rows[day][line["register"]][line["range"] - 1]) == rate
             check(same, f"the rulebook has another rate than {line['tariff']}")
         if line["coefficient"] is None:
             amounts.append(half_up(kwh * rate, KOPECK))
         else:
-            whole = event["charges"][i - 1]["kwh"] * rate * Fraction(line["coefficient"])
+            whole = number(event["charges"][i - 1]["kwh"]) * rate * number(line["coefficient"])
             amounts.append(half_up(whole, KOPECK) - amounts[-1])
-        check(amounts[-1] == Fraction(line["amount"]), f"{kwh} kWh at {line['rate']} do not cost {line['amount']}")
+        check(amounts[-1] == number(line["amount"]), f"{kwh} kWh at {line['rate']} do not cost {line['amount']}")
     check(not any(left.values()), "its lines are of other kWh than were used")
     return amounts
 
 
-def sums_of(entry: Entry, books: dict[str, list[Json]]) -> Iterator[tuple[str, Fraction, str, list[list[str]]]]:
+def sums_of(entry: Entry, books: dict[str, list[Json]]) -> Iterator[tuple[str, Fraction, str, list[list[Any]]]]:
     """List the sums of an entry that must be explained: pointer, roubles, rule, and the numbers that its steps must use."""
     event, charges = entry.event, entry.event.get("charges", [])
     if entry.posts("period-closed"):
-        check(sum(priced(event, "usage", books)) == Fraction(event["charged"]), "its lines are not what is charged")
+        check(sum(priced(event, "usage", books)) == number(event["charged"]), "its lines are not what is charged")
         for i, line in enumerate(charges):
-            used = [[str(line["kwh"]), line["rate"]]]
-            if line["coefficient"] is not None:
-                used = [[str(charges[i - 1]["kwh"]), line["rate"], line["coefficient"]]]
-            yield f"/event/charges/{i}/amount", Fraction(line["amount"]), line["rule"], used
+            kwh = line["kwh"] if line["coefficient"] is None else charges[i - 1]["kwh"]
+            used = [each for each in (kwh, line["rate"], line["coefficient"]) if each is not None]
+            yield f"/event/charges/{i}/amount", number(line["amount"]), line["rule"], [used]
     elif entry.posts("usage-recalculated"):
         after, before = event["money_after"], event["money_before"]
-        check(sum(priced(event, "after", books)) == Fraction(after), "its lines are not what it comes to")
-        yield "/event/money_after", Fraction(after) - Fraction(before), event["rule"], [[after, before]]
+        check(sum(priced(event, "after", books)) == number(after), "its lines are not what it comes to")
+        yield "/event/money_after", number(after) - number(before), event["rule"], [[after, before]]
     elif entry.posts("penalty-accrued"):
         for i, part in enumerate(event["sums"]):
-            each = part["lines"]
-            lines = [[x["principal"], str(x["days"]), x["rate"], "100", str(x["divisor"])] for x in each]
-            owing = (Fraction(x["principal"]) * x["days"] * Fraction(x["rate"]) / 100 / x["divisor"] for x in each)
+            lines = [[x["principal"], x["days"], x["rate"], 100, x["divisor"]] for x in part["lines"]]
+            owing = (a * b * c / d / e for a, b, c, d, e in (map(number, line) for line in lines))
             accrued = sum((half_up(sum_of_line, KOPECK) for sum_of_line in owing), Fraction(0))
-            check(accrued == Fraction(part["accrued"]), f"the lines of penalty {i} are not what is accrued")
-            yield f"/event/sums/{i}/accrued", accrued - Fraction(part["posted_before"]), event["rule"], lines
-        new = sum(Fraction(part["accrued"]) - Fraction(part["posted_before"]) for part in event["sums"])
-        check(new == Fraction(event["amount"]), "its parts are not its sum")
+            check(accrued == number(part["accrued"]), f"the lines of penalty {i} are not what is accrued")
+            yield f"/event/sums/{i}/accrued", accrued - number(part["posted_before"]), event["rule"], lines
+        new = sum(number(part["accrued"]) - number(part["posted_before"]) for part in event["sums"])
+        check(new == number(event["amount"]), "its parts are not its sum")
 
 
 def judge_sums(pack: Pack, entries: list[Entry], books: dict[str, list[Json]], verdict: Verdict) -> None:
@@ -468,7 +467,7 @@ def judge_sums(pack: Pack, entries: list[Entry], books: dict[str, list[Json]], v
     told: dict[tuple[int, str], Json] = {}
     for line in pack.lines("explanations.jsonl"):
         check(told.setdefault((line["entry"], line["pointer"]), line) is line, "one is there twice")
-    count = len(told)
+    verdict.proven.append(f"{len(told)} charges, recalculations and penalties follow from their explanations")
     for entry in entries:
         with reading(f"entry {entry.version}, {entry.topic}"):
             for pointer, amount, rule, used in sums_of(entry, books):
@@ -476,17 +475,16 @@ def judge_sums(pack: Pack, entries: list[Entry], books: dict[str, list[Json]], v
                 said = told.pop((entry.version, pointer))
                 how: Json = said["explanation"]
                 numbers = [sorted(map(Fraction, re.findall(r"[\d.]+", step["expression"]))) for step in how["steps"]]
-                lacking = [each for each in used if sorted(abs(Fraction(n)) for n in each) not in numbers]
+                lacking = [each for each in used if sorted(abs(number(n)) for n in each) not in numbers]
                 check(not lacking, f"the explanation of {pointer} does not use {lacking}")
                 check(how["rule"] == rule, f"the explanation of {pointer} names another rule")
-                right = recompute(how) == amount == Fraction(said["amount"])
+                right = recompute(how) == amount == number(said["amount"])
                 check(right, f"the explanation of {pointer} leads to another sum")
                 for source in how["sources"]:
                     rests = entries[source["entry"] - 1].event.get("values", {}) if source["entry"] is not None else {}
                     shown = re.findall(r"\d+", source["value"])
                     check(all(str(value) in shown for value in rests.values()), f"{source['value']} was not read")
     check(not told, f"{sorted(told)[:3]} explain what no entry posts")
-    verdict.proven.append(f"{count} charges, recalculations and penalties follow from their explanations")
     unpublished = any(str(entry.event.get("rulebook")).endswith("/0") for entry in entries)
     verdict.lacks("some sums were found under rules that were never published", unpublished)
 
@@ -504,23 +502,24 @@ def judge_ledger(pack: Pack, entries: list[Entry], verdict: Verdict) -> None:
     for entry in entries:
         event, kind = entry.event, entry.kind
         if entry.posts("usage-recalculated"):
-            before, after = Fraction(event["money_before"]), Fraction(event["money_after"])
+            before, after = number(event["money_before"]), number(event["money_after"])
             check(stands.get(event["period"], before) == before, f"entry {entry.version}: another sum stood charged")
             stands[event["period"]] = after
             posted[event["posted_in"]] += after - before
             move("RECALCULATION", after - before)
         elif kind in MOVES and (kind != "period-closed" or entry.posts(kind)):
             name, field, sign = MOVES[kind]
-            move(name, sign * Fraction(event[field]), event.get("purpose", name if name == "PENALTY" else "ENERGY"))
+            move(name, sign * number(event[field]), event.get("purpose", name if name == "PENALTY" else "ENERGY"))
         if entry.posts("period-closed"):
-            stands[event["period"]] = Fraction(event["charged"])
-            posted[event["period"]] = -Fraction(event["recalculated"])
-        if kind == "balance-carried-over" and Fraction(event["penalty"]):
-            move("OPENING", Fraction(event["penalty"]), "PENALTY")
+            stands[event["period"]] = number(event["charged"])
+            posted[event["period"]] = -number(event["recalculated"])
+        if kind == "balance-carried-over" and number(event["penalty"]):
+            move("OPENING", number(event["penalty"]), "PENALTY")
     wrong = sorted(period for period, left in posted.items() if left)
     check(not wrong, f"the bills of {wrong} do not hold the recalculations that were posted with them")
-    table = csv.DictReader(pack.text("ledger.csv").splitlines(), strict=True)
-    told = [(r["entry"], r["purpose"], r["kind"], Fraction(r["amount"]), Fraction(r["balance"])) for r in table]
+    table = csv.DictReader(pack.text("ledger.csv").split("\n"), strict=True)
+    check(len(set(table.fieldnames or ())) == len(table.fieldnames or ()), "two columns have one name")
+    told = [(r["entry"], r["purpose"], r["kind"], number(r["amount"]), number(r["balance"])) for r in table]
     same = next((i for i, row in enumerate(rows) if told[i : i + 1] != [row]), len(rows))
     check(told == rows, f"line {same + 2} does not follow from the entries")
     verdict.proven.append(f"{len(rows)} movements of money follow from the entries, with the balance after each")
@@ -532,8 +531,9 @@ def judge(file: BinaryIO, keys: Keys, outside: list[Json], proofs: list[Json]) -
     with reading("the file"):
         pack = Pack(file)
     manifest = judge_manifest(pack)
-    account, name = manifest["account"], manifest["key"]
-    check(not keys or name in keys, f"it is signed by key {name}, which is none of those that you gave")
+    account, name, public = manifest["account"], manifest["key"], bytes.fromhex(manifest["public"])
+    check(re.fullmatch("[0-9]{7}", account), "manifest.json: it is of no account")
+    check(not keys or keys.get(name) == public, f"it is signed by key {name}, which is none of those that you gave")
     known = bool(keys) or any(seal.get("key") == name for seal in outside)
     check(known or not outside, f"it is signed by key {name}, your seals by others: give its public key with --key")
     verdict.proven.append(f"no byte was changed since it was signed by key {name}")
@@ -541,8 +541,8 @@ def judge(file: BinaryIO, keys: Keys, outside: list[Json], proofs: list[Json]) -
     same = entries and (len(entries), entries[-1].digest) == (manifest["entries"], manifest["head"])
     check(same, "manifest.json: it names another last entry than entries.jsonl has")
     verdict.proven.append(f"{len(entries)} entries follow one from the other, none is missing between them")
-    seals = Seals(pack, {name: bytes.fromhex(manifest["public"]), **keys}, {account: entries, RULEBOOK: rules}, outside)
-    seals.judge(pack, proofs, account, known, verdict)
+    seals = Seals(pack, {name: public, **keys}, {account: entries, RULEBOOK: rules}, outside)
+    lacking = seals.judge(pack, proofs, account, known, verdict)
     with reading("messages.jsonl"):
         judge_messages(pack, entries, verdict)
     with reading("explanations.jsonl"):
@@ -550,6 +550,7 @@ def judge(file: BinaryIO, keys: Keys, outside: list[Json], proofs: list[Json]) -
         judge_sums(pack, entries, {str(book["number"]): book["tariffs"] for book in books}, verdict)
     with reading("ledger.csv"):
         judge_ledger(pack, entries, verdict)
+    check(not lacking, f"it has no proof for your {lacking}: ask for a pack with it, or for the proof (--proof)", 2)
     carried = sum(entry.kind in ("period-carried-over", "balance-carried-over") for entry in entries)
     verdict.lacks(f"{carried} entries carry over what an earlier system charged: it is taken as it is", carried)
     verdict.lacks("what was sent, acts, photos, names and timeline.html rest on the pack's signature alone")
@@ -576,15 +577,15 @@ def main(arguments: list[str]) -> int:
     asked = parser.parse_args(arguments)
     try:
         keys = {name: public for said in asked.key for name, public in read_keys(said).items()}
-        outside, proofs = ([dict(json.loads(Path(x).read_text())) for x in each] for each in (asked.seal, asked.proof))
+        mine = [[dict(parse(Path(x).read_text("utf-8"))) for x in each] for each in (asked.seal, asked.proof)]
         with Path(asked.pack).open("rb") as file:
-            manifest, verdict = judge(file, keys, outside, proofs)
-        refused = None
+            manifest, verdict, refused, status = *judge(file, keys, *mine), None, 0
     except Refused as why:
-        manifest, verdict, refused = {}, Verdict(), str(why)
-    except (OSError, ValueError, TypeError) as error:
+        manifest, verdict, refused, status = {}, Verdict(), str(why.args[0]), int((*why.args, 1)[1])
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         parser.error(str(error))
-    lines = [f"REFUSED: {refused}" if refused else f"The pack of account {manifest['account']} is whole and follows."]
+    lines = [f"The pack of account {manifest['account']} is whole and follows."] if not refused else []
+    lines += [f"{('', 'REFUSED', 'NOT JUDGED')[status]}: {refused}"] if refused else []
     lines += [f"  + {said}" for said in verdict.proven] + [f"  - not proven: {said}" for said in verdict.open]
     if refused is None and not (asked.key or asked.seal):
         lines.append(f"NOTHING SAYS YET THAT THE SUPPLIER MADE IT: the pack names its key itself, {manifest['public']}")
@@ -592,7 +593,7 @@ def main(arguments: list[str]) -> int:
     said = {"refused": refused, "account": manifest.get("account"), "key": manifest.get("public"), **vars(verdict)}
     shown = ("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line) for line in lines)
     sys.stdout.write((json.dumps(said, indent=2) if asked.json else "\n".join(shown)) + "\n")
-    return 0 if refused is None else 1
+    return status
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import groupby, zip_longest
 from operator import attrgetter
@@ -30,6 +30,9 @@ DIFFERENCES_TOLD_MAX = 20
 
 VALUE_LENGTH_MAX = 120
 """Characters of a value that a difference tells."""
+
+SLOW_WRITER = timedelta(minutes=10)
+"""So long a process may still decide by the rules that it knew while others were being published."""
 
 Rules = Callable[[Entry], Rulebook | None]
 """The rulebook by which a closing is decided, by the entry of its ``PeriodClosed``; None: it stands as it was posted."""
@@ -233,15 +236,11 @@ class Publications:
     def then(self, closing: Entry) -> Rulebook:
         """Give the book by which a closing was decided: the one it names, or what was in force where that is not here.
 
-        A process that closes while another one publishes may not have known of it yet, so the name goes before the moment;
-        ``is_out_of_time`` says where the two do not agree.
+        A process that closes while another one publishes may not have known of it yet (``SLOW_WRITER``), so the name goes before the
+        moment.
         """
         named = self._named(closing)
         return self.known_at(closing.recorded_at) if named is None else named
-
-    def is_out_of_time(self, closing: Entry) -> bool:
-        """Say whether a closing names another book than the one that was in force when it was recorded."""
-        return self._named(closing) is not self.known_at(closing.recorded_at)
 
     def _named(self, closing: Entry) -> Rulebook | None:
         assert isinstance(closing.event, PeriodClosed)  # noqa: S101 - for the type checker

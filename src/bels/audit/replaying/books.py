@@ -7,15 +7,16 @@ entries. *Decided* is what the closings would post if they were decided again by
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from itertools import zip_longest
 
 from asyncpg import Record
 
 from bels.audit.replaying.anew import ClosingAnew, Publications, publications_of, replay_anew
-from bels.audit.replaying.moments import ENTRIES_MAX, ReplayError
+from bels.audit.replaying.moments import ENTRIES_MAX, History, read_history
 from bels.domain.account import nobody, replay
 from bels.domain.events import Event, PeriodClosed
 from bels.domain.money import ZERO
@@ -23,8 +24,9 @@ from bels.domain.periods import moscow_date
 from bels.domain.post_movements import Movement, movements
 from bels.domain.rulebook import Rulebook
 from bels.domain.terms import Money, MovementKind, Period, Purpose
+from bels.journal.codec import to_entry
 from bels.journal.entry import Entry
-from bels.journal.journal import RULEBOOK, read
+from bels.journal.journal import read_rules_stream
 from bels.journal.write import Db
 
 
@@ -123,25 +125,33 @@ async def replay_books(db: Db, account: str, unpublished: Rulebook) -> BooksRepl
 
     :raises ReplayError: it has too many entries.
     """
-    entries = await read(db, {account: 0})
-    if not entries:
-        return None
-    if len(entries) > ENTRIES_MAX:
-        raise ReplayError(f"account {account} has more than {ENTRIES_MAX:,} entries: it is not replayed whole")
-    posted = await db.fetch(POSTED, account, 2 * ENTRIES_MAX)
-    stands = await db.fetchrow("SELECT balance, penalty FROM balance WHERE account = $1", account)
-    publications = publications_of(await read(db, {RULEBOOK: 0}), unpublished)
-    # Deciding ten years of closings takes a tenth of a second: others are served meanwhile.
-    return await asyncio.to_thread(_held, account, entries, posted, stands, publications)
+    hold = await read_books(db, account, unpublished)
+    return await asyncio.to_thread(hold) if hold is not None else None
+
+
+async def read_books(db: Db, account: str, unpublished: Rulebook) -> Callable[[], BooksReplayed] | None:
+    """Read the books of an account, and give what holds them against each other; None where it has no entries.
+
+    Deciding ten years of closings takes a tenth of a second: it is done aside from whoever serves others meanwhile.
+
+    :raises ReplayError: it has too many entries.
+    """
+    # Of one moment: what is posted meanwhile would be in one book and not in the other.
+    async with db.transaction(isolation="repeatable_read", readonly=True):
+        history = await read_history(db, account)
+        if not history.rows:
+            return None
+        posted = await db.fetch(POSTED, account, 2 * ENTRIES_MAX)
+        stands = await db.fetchrow("SELECT balance, penalty FROM balance WHERE account = $1", account)
+        publications = publications_of(await read_rules_stream(db), unpublished)
+    return partial(_held, history, posted, stands, publications)
 
 
 def _held(
-    account: str,
-    entries: Sequence[Entry],
-    posted: Sequence[Record],
-    stands: Record | None,
-    publications: Publications,
+    history: History, posted: Sequence[Record], stands: Record | None, publications: Publications
 ) -> BooksReplayed:
+    account = history.account
+    entries = [to_entry(account, *row) for row in history.rows]
     anew = replay_anew(entries, publications.then)
     decided = {closing.entry.version: closing for closing in anew.closings}
     fresh = replay(nobody(account), (entry.event for entry in entries)).ledger

@@ -68,11 +68,14 @@ from bels.domain.money_events import (
 from bels.domain.periods import MOSCOW, first_day, moscow_date, shift
 from bels.domain.terms import Purpose
 from bels.journal.codec import TOPICS, to_entry
-from bels.journal.journal import RULEBOOK
+from bels.journal.journal import read_rules_stream
 from bels.journal.write import Db
 
 ENTRIES_MAX = 20_000
 """Entries of one account that are replayed: more than a household of a hundred years has that sends a reading every week."""
+
+ENTRIES_READ = 2_000
+"""Entries that are read at once."""
 
 OWN_DATES: dict[type[Event], str] = {
     AccountOpened: "opened_at",
@@ -244,10 +247,23 @@ class Replayed:
 READ = """
     SELECT originator_version, topic, state
       FROM journal
-     WHERE originator_id = $1
+     WHERE originator_id = $1 AND originator_version > $2
      ORDER BY originator_version
-     LIMIT $2
+     LIMIT $3
 """
+
+
+async def count_entries(db: Db, account: str) -> int:
+    """Count the entries of an account by the number of its last one.
+
+    :raises ReplayError: there are more than may be replayed.
+    """
+    count: int | None = await db.fetchval(
+        "SELECT max(originator_version) FROM journal WHERE originator_id = $1", account
+    )
+    if count is not None and count > ENTRIES_MAX:
+        raise ReplayError(_too_many(account))
+    return count or 0
 
 
 async def read_history(db: Db, account: str) -> History:
@@ -255,10 +271,20 @@ async def read_history(db: Db, account: str) -> History:
 
     :raises ReplayError: there are more than may be replayed.
     """
-    rows = await db.fetch(READ, account, ENTRIES_MAX + 1)
+    rows: list[Record] = []
+    # Page by page: taking twenty thousand rows at once would keep all others waiting.
+    while len(rows) <= ENTRIES_MAX:
+        page = await db.fetch(READ, account, rows[-1]["originator_version"] if rows else 0, ENTRIES_READ)
+        rows += page
+        if len(page) < ENTRIES_READ:
+            break
     if len(rows) > ENTRIES_MAX:
-        raise ReplayError(f"account {account} has more than {ENTRIES_MAX:,} entries: it is not replayed whole")
+        raise ReplayError(_too_many(account))
     return History(account, rows)
+
+
+def _too_many(account: str) -> str:
+    return f"account {account} has more than {ENTRIES_MAX:,} entries: it is not replayed whole"
 
 
 def replay(history: History, moment: Moment, now: datetime) -> Replayed:
@@ -278,9 +304,12 @@ def replay(history: History, moment: Moment, now: datetime) -> Replayed:
 
 async def rulebook_known(db: Db, known_at: datetime | None) -> RulebookPublished | None:
     """Find the publication of the rules that was the last one known at a moment, None where there was none."""
-    published = await read_history(db, RULEBOOK)
-    known = published.events(published.known_by(known_at))
-    return next((event for event in reversed(known) if isinstance(event, RulebookPublished)), None)
+    found: RulebookPublished | None = None
+    for entry in await read_rules_stream(db):
+        if known_at is not None and entry.recorded_at > known_at:
+            break
+        found = entry.event if isinstance(entry.event, RulebookPublished) else found
+    return found
 
 
 def set_aside(events: Sequence[Event], day: date) -> frozenset[int]:

@@ -135,11 +135,19 @@ class Step:
 
 async def steps(db: Db, replayed: Replayed, after: int, limit: int) -> tuple[Step, ...]:
     """Tell the entries that were known at a moment, after an entry, one by one; at most ``limit`` and ``STEPS_MAX``."""
-    history, aside = replayed.history, replayed.aside
-    events = history.events(replayed.known)
+    return steps_of(replayed, await read_steps(db, replayed, after, limit))
+
+
+async def read_steps(db: Db, replayed: Replayed, after: int, limit: int) -> list[AuditRow]:
+    """Say the entries in words that were known at a moment, after an entry; at most ``limit`` and ``STEPS_MAX``."""
     first = min(max(after, 0), replayed.known)
-    account = replayed.after(first)
-    rows = await told(db, history, range(first + 1, min(replayed.known, first + min(limit, STEPS_MAX)) + 1))
+    return await told(db, replayed.history, range(first + 1, min(replayed.known, first + min(limit, STEPS_MAX)) + 1))
+
+
+def steps_of(replayed: Replayed, rows: Sequence[AuditRow]) -> tuple[Step, ...]:
+    """Tell entries that follow each other one by one, with what each changed."""
+    aside, events = replayed.aside, replayed.history.events(replayed.known)
+    account = replayed.after(rows[0].entry - 1 if rows else 0)
     found: list[Step] = []
     for row in rows:
         changed: tuple[Difference, ...] = ()

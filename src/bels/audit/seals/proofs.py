@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import msgspec
 
 from bels.audit.seals.chunks import read_chunks
 from bels.audit.seals.merkle import (
@@ -15,7 +18,7 @@ from bels.audit.seals.merkle import (
     root_of_path,
 )
 from bels.audit.seals.reading import find_seals, heads_of, latest_seal, leaves_through
-from bels.audit.seals.statement import Seal, head_leaf, signed_bytes
+from bels.audit.seals.statement import Seal, head_leaf, published, signed_bytes
 from bels.journal.write import Db
 
 
@@ -45,6 +48,18 @@ class Proof:
             )
         except ProofError:
             return False
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """Tell it as an evidence pack does, to be judged elsewhere (``proofs.jsonl`` of docs/evidence.md)."""
+        return {
+            "seal": msgspec.json.decode(published(self.seal)),
+            "account": self.account,
+            "version": self.version,
+            "index": self.index,
+            "size": self.size,
+            "path": [step.hex() for step in self.path],
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +92,7 @@ class Consistency:
 async def prove(db: Db, account: str, number: int | None = None) -> Proof | None:
     """Prove an account's head by a seal, the newest by default; None where there is no such seal, or it does not know the account.
 
-    It takes two queries, and reads one part of the tree. Where the database was changed the proof does not hold (``holds``).
+    It takes three queries, and reads one part of the tree. Where the database was changed the proof does not hold (``holds``).
 
     :raises SealError: the seal cannot be read.
     :raises ChunksError: its parts cannot be read.

@@ -85,24 +85,9 @@ async def heads_of(db: Db, seal: int, first: str, limit: int) -> list[Head]:
     return [(row[0], row[1], row[2]) for row in await db.fetch(HEADS, seal, first, limit)]
 
 
-async def find_heads(db: Db, seal: int, accounts: Sequence[str]) -> dict[str, tuple[int, bytes]]:
-    """Find the heads of some streams that a seal knows: version and digest."""
-    rows = await db.fetch(
-        """
-        SELECT wanted.account, head.version, head.digest
-          FROM unnest($2::text[]) AS wanted (account)
-         CROSS JOIN LATERAL (
-               SELECT version, digest FROM sealed_head
-                WHERE account = wanted.account AND seal <= $1
-                ORDER BY seal DESC LIMIT 1) AS head
-        """,
-        seal,
-        list(accounts),
-    )
-    return {row["account"]: (row["version"], row["digest"]) for row in rows}
-
-
-LEAVES = """SELECT sha256('\\x00'::bytea || statement) AS leaf FROM seal WHERE number <= $1 ORDER BY number"""
+LEAVES = (
+    """SELECT sha256('\\x00'::bytea || statement) AS leaf FROM seal WHERE number BETWEEN 1 AND $1 ORDER BY number"""
+)
 
 
 async def leaves_through(db: Db, number: int) -> list[bytes]:

@@ -6,6 +6,7 @@ how many entries it has; one without it was cut.
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 from collections.abc import AsyncGenerator
@@ -44,6 +45,7 @@ HEADINGS = (
 )
 LOST = "Записи нет в журнале, или её нельзя прочесть: проверьте счёт (bels audit verify)."
 WHOLE = "Выгрузка полная, записей:"
+BEHIND = "позже добавлено и здесь нет, не больше:"
 
 _BOM = "\ufeff"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -88,7 +90,7 @@ async def exported(
             count += len(found)
             after = found[-1].place
             accounts = tuple(sorted({each.row.account for each in found}))
-            text = _json(found) if form is ExportForm.JSONL else _csv(found)
+            text = await asyncio.to_thread(_json if form is ExportForm.JSONL else _csv, found)
             yield Piece(head + text, len(found), accounts)
             head = ""
         if len(found) < page:
@@ -164,7 +166,8 @@ def _lines(rows: list[tuple[str, ...]]) -> str:
 def _end(wanted: TrailFilter, form: ExportForm, told: Told, count: int) -> str:
     whole_at = _utc(told.whole_at) if told.whole_at is not None else None
     if form is ExportForm.CSV:
-        return _lines([(WHOLE, str(count), *wanted.said())])
+        missing = (f"{BEHIND} {told.behind}",) if told.behind else ()
+        return _lines([(WHOLE, str(count), *missing, *wanted.said())])
     said = {"format": FORMAT, "whole": True, "entries": count, "whole_at": whole_at, "behind": told.behind}
     return msgspec.json.encode({**said, "filter": wanted.said()}).decode() + "\n"
 

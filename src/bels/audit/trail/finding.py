@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -16,6 +17,7 @@ from asyncpg import Record
 from bels.audit.trail.row import COLUMNS, UNREADABLE, TrailRow
 from bels.domain.terms import Channel, Money, Period
 from bels.journal.codec import TOPICS, UnknownTopic, to_entry
+from bels.journal.entry import Entry
 from bels.journal.journal import find_receipt, find_requests
 from bels.journal.write import Db
 from bels.projections.audit import AuditRow, tell
@@ -33,11 +35,6 @@ Place = tuple[datetime, int]
 
 class TooWideError(Exception):
     """A search takes too long; the sentence says what to do."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            f"nothing was found in {SEARCH_WAIT_S} s: name a time (since, until), an account or another key"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +109,7 @@ async def find(
         f"SELECT {_COLUMNS} FROM trail WHERE {' AND '.join(conditions)}"
         f" ORDER BY recorded_at {order}, id {order} LIMIT ${len(given) + 1}"
     )
-    async with limited(db, SEARCH_WAIT_S):
+    async with limited(db, SEARCH_WAIT_S, "name a time (since, until), an account or another key"):
         rows = [TrailRow(*row) for row in await db.fetch(statement, *given, limit)]
     return await told_of(db, rows)
 
@@ -132,8 +129,17 @@ async def told_of(db: Db, rows: Sequence[TrailRow]) -> list[Found]:
         [row.account for row in rows],
         [row.entry for row in rows],
     )
-    read = {(row[0], row[1]): entry for row in entries if (entry := _entry(row)) is not None}
+    # A page of an export takes longer than others should wait for their turn.
+    read = await asyncio.to_thread(_read, entries)
     requests = await find_requests(db, list({entry.receipt for entry in read.values()}))
+    return await asyncio.to_thread(_told, rows, read, requests)
+
+
+def _read(entries: Sequence[Record]) -> dict[tuple[str, int], Entry]:
+    return {(row[0], row[1]): entry for row in entries if (entry := _entry(row)) is not None}
+
+
+def _told(rows: Sequence[TrailRow], read: Mapping[tuple[str, int], Entry], requests: Mapping[str, str]) -> list[Found]:
     return [
         Found(row, tell(entry, requests.get(entry.receipt, "")) if entry is not None else None)
         for row in rows
@@ -142,8 +148,10 @@ async def told_of(db: Db, rows: Sequence[TrailRow]) -> list[Found]:
 
 
 @asynccontextmanager
-async def limited(db: Db, wait_s: int) -> AsyncIterator[None]:
+async def limited(db: Db, wait_s: int, remedy: str) -> AsyncIterator[None]:
     """Read in a transaction that ends after so many seconds, planned for the very values that are given.
+
+    ``remedy`` says what to ask instead where that is not enough.
 
     :raises TooWideError: it took too long.
     """
@@ -154,7 +162,7 @@ async def limited(db: Db, wait_s: int) -> AsyncIterator[None]:
             )
             yield
     except asyncpg.QueryCanceledError:
-        raise TooWideError from None
+        raise TooWideError(f"nothing was found in {wait_s} s: {remedy}") from None
 
 
 def _conditions(
@@ -207,7 +215,7 @@ async def _span_of(db: Db, receipt: str) -> _Span | None:
     return _Span(message.account, message.first_version, message.last_version)
 
 
-def _entry(row: Record) -> Any:
+def _entry(row: Record) -> Entry | None:
     try:
         return to_entry(*row)
     except (UnknownTopic, msgspec.DecodeError, UnicodeDecodeError):

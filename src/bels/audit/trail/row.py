@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import datetime
 from typing import NamedTuple
 
 from bels.domain.events import (
-    AbsenceRegistered,
     ControlReadingTaken,
     Event,
     MeterRemoved,
@@ -19,7 +18,6 @@ from bels.domain.events import (
     ReadingHeld,
     ReadingRejected,
     ReadingSuperseded,
-    TemporaryResidentsRegistered,
     UsageRecalculated,
 )
 from bels.domain.money_events import (
@@ -31,7 +29,6 @@ from bels.domain.money_events import (
     PenaltyAccrued,
     RefundMade,
 )
-from bels.domain.periods import MOSCOW
 from bels.domain.terms import Money
 from bels.journal.entry import Entry
 from bels.projections.audit import happened_at, rule_of
@@ -70,7 +67,7 @@ def row_of(entry: Entry, place: int) -> TrailRow:
         entry.version,
         place,
         entry.recorded_at,
-        _happened_at(event) or entry.recorded_at,
+        happened_at(event) or entry.recorded_at,
         type(event).__name__,
         entry.channel.value,
         entry.actor,
@@ -86,21 +83,6 @@ def row_of(entry: Entry, place: int) -> TrailRow:
 def unreadable(account: str, entry: int, place: int, at: datetime) -> TrailRow:
     """Say that an entry cannot be read; ``at`` is the moment of the one written before it."""
     return TrailRow(account, entry, place, at, at, UNREADABLE, "", "")
-
-
-def _happened_at(event: Event) -> datetime | None:
-    # An absence and a stay have no moment in the trail's words; here they count from their first day, to find late ones.
-    match event:
-        case TemporaryResidentsRegistered():
-            return _midnight(event.since)
-        case AbsenceRegistered():
-            return _midnight(event.left_on)
-        case _:
-            return happened_at(event)
-
-
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=MOSCOW).astimezone(UTC)
 
 
 def _amount(event: Event) -> Money | None:

@@ -124,7 +124,8 @@ async def _tell_page(db: Db, bound: int, at: datetime, page: int) -> bool:
             bound,
             page,
         )
-        await db.copy_records_to_table("trail", records=rows_of(rows), columns=COLUMNS)
+        # Whoever asks tells a page, too: others are served meanwhile.
+        await db.copy_records_to_table("trail", records=await asyncio.to_thread(rows_of, rows), columns=COLUMNS)
         is_whole = len(rows) < page
         await db.execute(
             "UPDATE trail_told SET mark = greatest(mark, $1), whole_at = CASE WHEN $2 THEN greatest(whole_at, $3)"

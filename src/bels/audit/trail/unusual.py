@@ -23,6 +23,7 @@ SHOWN_MAX = 20
 """Entries and accounts that a row names; the others are found by the trail itself."""
 WAIT_S = 30
 """How long a statement may take."""
+REMEDY = "ask for a shorter time (since, until)"
 ACCOUNTS_AT_ONCE = 5_000
 SLICES_MAX = 10
 """Households are looked through slice by slice; a question looks at so many, and says where to go on."""
@@ -128,6 +129,7 @@ HAVING count(*) >= $3
                                   AND a.recorded_at >= $1 AND a.recorded_at < $2)
 """
 
+# Where the previous reading was wrong, the kWh that were held are those of a whole turn of the display: nobody used them.
 _CONFIRMED = f"""
 SELECT t.account || '/' || t.entry AS key, t.actor, 1::bigint AS count, held.kwh, t.amount, held.recorded_at AS since,
        t.recorded_at AS until, 1::bigint AS account_count, ARRAY[t.account] AS accounts,
@@ -136,7 +138,10 @@ SELECT t.account || '/' || t.entry AS key, t.actor, 1::bigint AS count, held.kwh
  CROSS JOIN LATERAL (
        SELECT * FROM trail WHERE account = t.account AND entry = t.refers OFFSET 0) AS held
  WHERE t.kind = 'ReadingConfirmed' AND t.channel = 'office' AND {_WINDOW} AND held.kind = 'ReadingHeld'
-   AND ((held.actor = t.actor AND t.recorded_at - held.recorded_at <= make_interval(mins => $3)) OR held.kwh >= $4)
+   AND ((held.actor = t.actor AND t.recorded_at - held.recorded_at <= make_interval(mins => $3))
+        OR (held.kwh >= $4
+            AND NOT EXISTS (SELECT FROM reading r
+                             WHERE r.account = held.account AND r.entry = held.entry AND r.kind = 'PREVIOUS_WRONG')))
 """
 
 # The first head of the account that a seal knows at or after the closing is that of the seal which first vouched for it.
@@ -218,7 +223,7 @@ async def unusual(
         f" WHERE ${n + 1}::bigint IS NULL OR count < ${n + 1} OR (count = ${n + 1} AND key > ${n + 2}::text)"
         f" ORDER BY count DESC, key LIMIT ${n + 3}"
     )
-    async with pool.acquire() as db, limited(db, WAIT_S):
+    async with pool.acquire() as db, limited(db, WAIT_S, REMEDY):
         rows = await db.fetch(paged, *values, *(after or (None, None)), size + 1)
     found = tuple(_row(row) for row in rows[:size])
     return Page(found, (found[-1].count, found[-1].key) if len(rows) > size else None)
@@ -227,7 +232,7 @@ async def unusual(
 async def _by_households(pool: asyncpg.Pool, statement: str, values: list[Any], after: str, size: int) -> Page:
     found: list[Unusual] = []
     for _ in range(SLICES_MAX):
-        async with pool.acquire() as db, limited(db, WAIT_S):
+        async with pool.acquire() as db, limited(db, WAIT_S, REMEDY):
             numbers = await db.fetch(_NEXT_HOUSEHOLDS, after, ACCOUNTS_AT_ONCE)
             if not numbers:
                 return Page(tuple(found), None)

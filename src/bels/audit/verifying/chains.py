@@ -1,7 +1,8 @@
 """Follow the chains of accounts, entry by entry, and compare them with what the seals know of them.
 
 Digests are worked out here and not by the database, which may be what somebody changed. The rows of some accounts are read in the
-order of the key, so many at a time that memory stays flat however long an account is (docs/performance.md, "Verify").
+order of the key, so many at a time that memory stays flat however long an account is (docs/performance.md,
+"What the auditor's rooms cost").
 """
 
 from __future__ import annotations
@@ -111,7 +112,8 @@ class ChainsChecked:
     heads: tuple[JournalHead, ...] = ()
 
 
-# Whoever may change a table may also let it hold nothing where something must be.
+# Whoever may change a table may also let it hold nothing where something must be, or an account twice in one seal: then this is the
+# head that was put into the tree, whose root says whether it is the right one.
 READ = """
     SELECT originator_id, originator_version, coalesce(topic, ''), coalesce(state, ''), coalesce(content, ''), coalesce(digest, '')
       FROM journal
@@ -121,11 +123,12 @@ READ = """
 """
 
 HEADS = """
-    SELECT head.account, head.seal, coalesce(head.version, 0), coalesce(head.digest, ''), before.sealed_at
+    SELECT DISTINCT ON (head.account, head.seal)
+           head.account, head.seal, coalesce(head.version, 0), coalesce(head.digest, ''), before.sealed_at
       FROM sealed_head head
-      LEFT JOIN seal before ON before.number = head.seal - 1
-     WHERE head.account = ANY($1::text[]) AND head.seal <= $2
-     ORDER BY head.account, head.seal
+      LEFT JOIN seal before ON before.number = head.seal - 1 AND before.number > 0
+     WHERE head.account = ANY($1::text[]) AND head.seal BETWEEN 1 AND $2
+     ORDER BY head.account, head.seal, head.version DESC, head.digest DESC
 """
 
 
@@ -282,8 +285,13 @@ class _Walk:
                 self.digests[version] = digest
             if version > upto:
                 upto, floor, floor_at = self._floor(version)
-            # Moments of the same form are compared as texts; another form is read.
-            if floor and follows and (state[_SECONDS] < floor or state[_AFTER_SECONDS] not in _UTC):
+            # Moments of the same form are compared as texts; another form is read, and so is what no seal knows: of two moments in one
+            # entry the later one counts, however it is spelled.
+            if (
+                floor
+                and follows
+                and (version > last_sealed or state[_SECONDS] < floor or state[_AFTER_SECONDS] not in _UTC)
+            ):
                 self._dated(version, topic, state, floor_at)
             if version > last_sealed:
                 self.unsealed += 1

@@ -6,21 +6,20 @@ An explanation says how a sum follows from what it names; only deciding anew say
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 
 import asyncpg
 
 from bels.audit.calculator import CannotBeWorkedOut, work_out
 from bels.audit.evidence.explanations import explanations
 from bels.audit.findings import Finding, FindingKind
-from bels.audit.replaying.anew import ClosingAnew, Publications, publications_of, replay_anew
+from bels.audit.replaying.anew import SLOW_WRITER, ClosingAnew, Publications, publications_of, replay_anew
 from bels.domain.events import PeriodClosed, UsageRecalculated
 from bels.domain.money import ZERO
 from bels.domain.money_events import PenaltyAccrued, RulebookPublished
 from bels.domain.rulebook import Rulebook, publication_of
 from bels.domain.terms import Money, Period
 from bels.journal.entry import Entry
-from bels.journal.journal import RULEBOOK, read
+from bels.journal.journal import RULEBOOK, read, read_rules_stream
 from bels.journal.write import Db
 
 ACCOUNTS_OF_SNAPSHOT = 50
@@ -28,9 +27,6 @@ ACCOUNTS_OF_SNAPSHOT = 50
 
 CLOSINGS_NAMED_MAX = 20
 """Closings of one account that are named; each is looked for anew, with the ones before it left as they were posted."""
-
-SLOW_WRITER = timedelta(minutes=10)
-"""A process may still decide by the rules that it knew while others were being published."""
 
 
 async def check_charges(db: Db, accounts: Sequence[str], rulebook: Rulebook) -> list[Finding]:
@@ -42,7 +38,7 @@ async def check_charges(db: Db, accounts: Sequence[str], rulebook: Rulebook) -> 
     numbers = sorted(set(accounts))
     for first in range(0, len(numbers), ACCOUNTS_OF_SNAPSHOT):
         async with db.transaction(isolation="repeatable_read", readonly=True):
-            stream = await read(db, {RULEBOOK: 0})
+            stream = await read_rules_stream(db)
             published = publications_of(stream, rulebook)
             histories = await _histories(db, numbers[first : first + ACCOUNTS_OF_SNAPSHOT], found)
             found += await _out_of_time(db, stream, histories)

@@ -116,17 +116,13 @@ class HeadsTree:
 def differing_parts(chunks: Chunks, *candidates: Sequence[Head]) -> list[tuple[str, str | None]]:
     """Say of which parts of a seal no candidate's heads lead to the root: from an account, to before another, None for the end."""
     firsts = ["", *chunks.firsts[1:]]
-    parts = [[_root_of(part) for part in _parted(firsts, heads)] for heads in candidates]
+    parts = [[root_of(part) for part in _parted(firsts, heads)] for heads in candidates]
     wrong = [i for i, wanted in enumerate(chunks.roots) if all(roots[i] != wanted for roots in parts)]
     return [(chunks.firsts[i], firsts[i + 1] if i + 1 < len(firsts) else None) for i in wrong]
 
 
 def root_of(heads: Sequence[Head]) -> bytes:
     """Give the root over heads, which are in the order of the tree."""
-    return _root_of(heads)
-
-
-def _root_of(heads: Sequence[Head]) -> bytes:
     return root([leaf_hash(head_leaf(*head)) for head in heads])
 
 

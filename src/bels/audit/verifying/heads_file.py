@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from bels.audit.seals.merkle import HASH_SIZE
 from bels.audit.seals.reading import Head, heads_of
 from bels.audit.seals.statement import Seal
 from bels.audit.verifying.heads import HeadsTree
@@ -97,7 +98,7 @@ def _heads(lines: IO[str]) -> Iterator[Head]:
             return
         said = json.loads(line)
         account, version, digest = str(said["account"]), int(said["version"]), bytes.fromhex(said["digest"])
-        if account <= last or not 0 < version < 2**63 or len(digest) != 32:
+        if account <= last or not 0 < version < 2**63 or len(digest) != HASH_SIZE:
             raise ValueError("out of order")
         last = account
         yield account, version, digest

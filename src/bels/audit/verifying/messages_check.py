@@ -9,15 +9,13 @@ import msgspec
 from asyncpg import Record
 
 from bels.audit.findings import Finding, FindingKind
-from bels.audit.verifying.chains import VERSION_MAX, VERSION_MIN, Span
+from bels.audit.verifying.chains import FINDINGS_OF_ACCOUNT_MAX, VERSION_MAX, VERSION_MIN, Span
 from bels.intake import RAW_LENGTH_MAX
 from bels.journal.write import Db
 from bels.messages import digest
 
 ROWS_OF_PAGE = 2_000
 """Entries that are in memory at once, with their messages: words of 64 KB are rare."""
-
-FINDINGS_OF_ACCOUNT_MAX = 20
 
 _ESCAPED = re.compile(r"\\x00|\\ud[89a-f][0-9a-f]{2}")
 """What is stored in the place of a NUL and of half a surrogate pair, which PostgreSQL's text cannot hold."""

@@ -179,6 +179,12 @@ async def _row_of_seals(
         for row in rows:
             number: int = row["number"]
             checked.count += 1
+            if number < expected:
+                # It is no leaf of the log: what comes after is judged without it.
+                checked.worthless.add(number)
+                which = "seals count from 1" if number < 1 else "it is there more than once"
+                checked.tell(f"there is a seal {number} in the database that cannot be: {which}", number)
+                continue
             if number != expected:
                 whole = False
                 which = f"seal {expected} is" if number == expected + 1 else f"seals {expected} to {number - 1} are"
@@ -237,7 +243,7 @@ def _read(checked: SealsChecked, row: Record, keys: Mapping[str, bytes]) -> Seal
 HEADS = """
     SELECT seal, account, coalesce(version, 0) AS version, coalesce(digest, '') AS digest
       FROM sealed_head
-     ORDER BY seal, account
+     ORDER BY seal, account, sealed_head.version, sealed_head.digest
 """
 
 
@@ -245,7 +251,8 @@ async def _roots(db: Db, checked: SealsChecked, seals: Mapping[int, Seal]) -> No
     """Put the heads of one seal after the other into the tree and compare its root with what the seal says."""
     numbers = sorted(seals)
     at = 0
-    strange: set[int] = set()
+    strange, twice = set[int](), set[int]()
+    last: tuple[int | None, str] = None, ""
 
     def reached(number: int | None) -> None:
         nonlocal at
@@ -261,16 +268,23 @@ async def _roots(db: Db, checked: SealsChecked, seals: Mapping[int, Seal]) -> No
             while end < len(rows) and rows[end]["seal"] == seal:
                 end += 1
             reached(seal)
-            if seal in seals:
-                checked.heads.change(list(map(_head, rows[begin:end])))
-            else:
+            own = list({head[0]: head for head in map(_head, rows[begin:end])}.values())
+            if len(own) < end - begin or last == (seal, own[0][0]):
+                twice.add(seal)
+            if seal not in seals:
                 strange.add(seal)
+            # Where the row of a seal is gone its heads are still those that later seals count.
+            if seal in seals or (numbers and 0 < seal < numbers[-1]):
+                checked.heads.change(own)
+            last = seal, own[-1][0]
             begin = end
     reached(None)
-    for first, last in ranges(sorted(strange)):
-        checked.tell(f"there are heads of seals {first} to {last}, which are not there", first)
-    for first, last in ranges(checked.broken):
-        which = f"seal {first}" if first == last else f"seals {first} to {last}"
+    for first, final in ranges(sorted(strange)):
+        checked.tell(f"there are heads of seals {first} to {final}, which are not there", first)
+    for number in sorted(twice):
+        checked.tell(f"the sealed heads in the database have an account twice in seal {number}", number)
+    for first, final in ranges(checked.broken):
+        which = f"seal {first}" if first == final else f"seals {first} to {final}"
         checked.tell(f"the sealed heads in the database do not lead to the root of {which}", first)
 
 

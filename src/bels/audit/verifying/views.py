@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import asyncpg
 import msgspec
 
 from bels.audit.findings import Finding, FindingKind
+from bels.audit.replaying.anew import SLOW_WRITER
 from bels.domain.money_events import RulebookPublished
 from bels.domain.rulebook import Rulebook
 from bels.journal.journal import RULEBOOK, read
@@ -35,9 +36,6 @@ ROWS_NAMED_MAX = 20
 """Rows of one account in one table that are named; how many more differ is said."""
 
 STRANGERS_NAMED_MAX = 100
-
-SLOW_WRITER = timedelta(minutes=10)
-"""A process may still decide under the rules that it knew while others were being published."""
 
 WORK_MEMORY = "64MB"
 """In which the rows of a snapshot are compared without writing them down."""

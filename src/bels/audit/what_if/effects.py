@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import groupby
+from operator import attrgetter
 
-from bels.audit.what_if.outcome import Outcome
+from bels.audit.replaying.anew import Rules
+from bels.audit.what_if.outcome import Outcome, what_if
 from bels.domain.money import ZERO
 from bels.domain.terms import Mode, Money, Period
+from bels.journal.entry import Entry
+
+logger = logging.getLogger(__name__)
 
 LARGEST_MAX = 20
 """Accounts with the largest changes that are named."""
@@ -160,6 +168,19 @@ class Effects:
 
     def _exemplify(self, reason: str, example: str) -> None:
         self.examples[reason] = min(example, self.examples.get(reason, example))
+
+
+def outcomes(entries: Iterable[Entry], rules: Rules, effects: Effects) -> Iterator[Outcome]:
+    """Try rules on accounts whose entries follow one another, count each, and give it; one that cannot be replayed stops no other."""
+    for number, own in groupby(entries, attrgetter("account")):
+        try:
+            outcome = what_if(list(own), rules)
+        except Exception:
+            logger.exception("account %s cannot be replayed by other rules", number)
+            effects.failed.append(number)
+            continue
+        effects.count(outcome)
+        yield outcome
 
 
 def change_of(outcome: Outcome) -> AccountChange:
