@@ -455,7 +455,8 @@ async def test_what_was_typed_is_kept_sealed_and_nobody_is_named_in_the_tables(h
     await talk.types("Иванов Пётр, +7 916 123-45-67")
     kept = await house.desk.pool.fetch("SELECT turn::text, dialogue::text FROM turn, dialogue")
     assert "Иванов" not in str(kept)
-    assert "916" not in str(kept)
+    # Three digits alone are in some digest or other.
+    assert all(part not in str(kept) for part in ("916 123", "123-45-67", "9161234567"))
     raw = await house.desk.pool.fetchval("SELECT raw FROM turn")
     assert "Иванов" in house.desk.door.raw_texts.opened(raw)
 
