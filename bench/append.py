@@ -14,7 +14,7 @@ from bels.app import Bels, opened
 from bels.domain.commands import SubmitReading
 from bels.domain.terms import Channel
 from bels.journal import journal
-from bels.journal.codec import MAPPER
+from bels.journal.codec import to_topic_and_state
 from bels.journal.entry import Entry
 from bels.journal.write import Write, given
 from bels.messages import Message, Status
@@ -120,7 +120,9 @@ def _without_digests() -> Iterator[None]:
 
 
 def _appended(entries: Iterable[Entry], heads: dict[str, bytes], contents: Mapping[str, bytes]) -> Write:
-    stored = [MAPPER.to_stored_event(entry) for entry in entries]
-    rows = [(row.originator_id, row.originator_version, row.topic, row.state.decode()) for row in stored]
-    heads.update((str(row.originator_id), b"") for row in stored)
+    rows = []
+    for entry in entries:
+        topic, state = to_topic_and_state(entry)
+        heads[entry.account] = b""
+        rows.append((entry.account, entry.version, topic, state.decode()))
     return Write(_APPEND, _COLUMNS, rows)

@@ -93,11 +93,14 @@ class UnstorableText(ValueError):
     """A text holds a NUL or half of a surrogate pair: SQL could not read the journal's JSON any more."""
 
 
+_encode = msgspec.json.Encoder().encode
+
+
 class JsonTranscoder(Transcoder):
     """Write and read the state of entries as UTF-8 JSON: exact decimals, dates and instants as ISO 8601 text."""
 
     def __init__(self) -> None:
-        self._encode = msgspec.json.Encoder().encode
+        self._encode = _encode
         self._decode = msgspec.json.Decoder().decode
 
     def encode(self, obj: Any) -> bytes:
@@ -145,16 +148,11 @@ class EntryMapper(Mapper[str]):
 
     def __init__(self) -> None:
         super().__init__(JsonTranscoder())
-        self._encode = self.transcoder.encode
 
     def to_stored_event(self, domain_event: Any) -> StoredEvent:
         """Turn an ``Entry`` into the row of the journal that stands for it."""
         entry: Entry = domain_event
-        envelope = _ENVELOPES[type(entry.event)]
-        state = self._encode(
-            envelope(entry.recorded_at, entry.channel, entry.actor, entry.receipt, entry.event, entry.behalf)
-        )
-        return StoredEvent(entry.account, entry.version, _TOPIC_TEXTS[type(entry.event)], state)
+        return StoredEvent(entry.account, entry.version, *to_topic_and_state(entry))
 
     def to_domain_event(self, stored_event: StoredEvent) -> Any:
         """Turn a row of the journal into its ``Entry``.
@@ -167,6 +165,14 @@ class EntryMapper(Mapper[str]):
             stored_event.topic,
             stored_event.state,
         )
+
+
+def to_topic_and_state(entry: Entry) -> tuple[str, bytes]:
+    """Write an entry as the two columns that tell it, without the library's object around them."""
+    event = entry.event
+    kind = type(event)
+    envelope = _ENVELOPES[kind](entry.recorded_at, entry.channel, entry.actor, entry.receipt, event, entry.behalf)
+    return _TOPIC_TEXTS[kind], _encode(envelope)
 
 
 def to_entry(account: str, version: int, topic: str, state: bytes) -> Entry:

@@ -19,7 +19,7 @@ from bels.domain.money_events import (
 from bels.domain.rulebook import Rulebook
 from bels.domain.terms import Channel
 from bels.journal.chain import GENESIS, link
-from bels.journal.codec import MAPPER, to_entry, to_events
+from bels.journal.codec import to_entry, to_events, to_topic_and_state
 from bels.journal.entry import Entry
 from bels.journal.installing import install_alone, schema_of
 from bels.journal.write import Db, Write, given
@@ -192,10 +192,10 @@ def appended(entries: Iterable[Entry], heads: dict[str, bytes], contents: Mappin
     """
     rows = []
     for entry in entries:
-        row = MAPPER.to_stored_event(entry)
+        topic, state = to_topic_and_state(entry)
         account, version, content = entry.account, entry.version, contents[entry.receipt]
-        heads[account] = digest = link(heads.get(account, GENESIS), account, version, row.topic, content, row.state)
-        rows.append((account, version, row.topic, row.state.decode(), content.hex(), digest.hex()))
+        heads[account] = digest = link(heads.get(account, GENESIS), account, version, topic, content, state)
+        rows.append((account, version, topic, state.decode(), content.hex(), digest.hex()))
     return Write(APPEND, _ENTRY, rows)
 
 
