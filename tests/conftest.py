@@ -127,6 +127,11 @@ def template(postgres: str) -> str:
     return TEMPLATE
 
 
+async def drop_supplier(server: str, name: str) -> None:
+    """Drop the database of a supplier, whoever is connected to it."""
+    await _run(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
 async def _run(server: str, *statements: str) -> None:
     db = await asyncpg.connect(server)
     try:
@@ -150,7 +155,7 @@ def database(postgres: str, template: str) -> Iterator[str]:
     """Give the URL of a new, empty supplier."""
     name = f"bels_test_{os.getpid()}_{next(_numbers)}"
     yield new_supplier(postgres, template, name)
-    asyncio.run(_run(postgres, f"DROP DATABASE {name} WITH (FORCE)"))
+    asyncio.run(drop_supplier(postgres, name))
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from bels.audit.verifying.seals_check import Outside, SealsChecked, check_seals
 from bels.audit.verifying.tables import TablesChecked, check_tables
 from bels.audit.verifying.views import check_strangers, check_views
 from bels.journal.codec import UnknownTopic
-from bels.journal.journal import RULEBOOK, accounts
+from bels.journal.journal import RULEBOOK, accounts, without_entries
 from bels.journal.write import Db
 from bels.progress import Progress
 from bels.workers import Tools, spread
@@ -276,19 +276,13 @@ def _outside_heads(outside: Outside, numbers: Sequence[str]) -> dict[str, Sealed
     }
 
 
-WITHOUT_ENTRIES = """
-    SELECT account FROM unnest($1::text[]) AS asked (account)
-     WHERE NOT EXISTS (SELECT FROM journal WHERE originator_id = account OFFSET 0)
-"""
-
-
 async def _missing(db: Db, asked: Asked, outside: Outside, sealed: Sealed, seen: _Seen) -> list[Finding]:
     """Find accounts that seals know and that have no entry."""
     numbers = list(asked.accounts) or seen.missing()
     found: list[Finding] = []
     for first in range(0, len(numbers), ACCOUNTS_AT_ONCE):
         page = numbers[first : first + ACCOUNTS_AT_ONCE]
-        gone = [row["account"] for row in await db.fetch(WITHOUT_ENTRIES, page)]
+        gone = await without_entries(db, page)
         known = await sealed_heads(db, gone, sealed.upto, _outside_heads(outside, gone))
         found += [missing_account(account, heads) for account, heads in known.items()]
     return found

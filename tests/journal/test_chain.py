@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from hashlib import sha256
 from typing import Any
@@ -15,6 +16,7 @@ from bels.journal.adopting import _finish, chain_entries, is_chained
 from bels.journal.chain import GENESIS, link
 from bels.journal.installing import install_alone
 from bels.journal.journal import install
+from bels.journal.write import Db
 from tests.supplier import open_household, reading
 
 ROWS = """
@@ -22,6 +24,22 @@ SELECT j.originator_id, j.originator_version, j.topic, j.content, j.state, j.dig
   FROM journal j LEFT JOIN message m ON m.receipt = convert_from(j.state, 'UTF8')::json ->> 'receipt'
  ORDER BY 1, 2
 """
+
+
+@asynccontextmanager
+async def plain_server(pool: asyncpg.Pool) -> AsyncIterator[Db]:
+    """Let a server that is no superuser own its tables, in a transaction that is rolled back."""
+    async with pool.acquire() as db:
+        trying = db.transaction()
+        await trying.start()
+        try:
+            await db.execute("CREATE ROLE plain_server")
+            await db.execute("CREATE SCHEMA plain_server AUTHORIZATION plain_server")
+            await db.execute("SET LOCAL ROLE plain_server; SET LOCAL search_path = plain_server")
+            await install(db)
+            yield db
+        finally:
+            await trying.rollback()
 
 
 def follows(rows: Sequence[Any]) -> bool:
@@ -85,25 +103,14 @@ async def test_what_an_older_server_adds_meanwhile_is_given_its_digest_too(pool:
 
 
 async def test_a_server_that_is_no_superuser_gives_digests_though_it_may_change_nothing(pool: asyncpg.Pool) -> None:
-    async with pool.acquire() as db:
-        trying = db.transaction()
-        await trying.start()
-        try:
-            await db.execute("CREATE ROLE plain_server")
-            await db.execute("CREATE SCHEMA plain_server AUTHORIZATION plain_server")
-            await db.execute("SET LOCAL ROLE plain_server; SET LOCAL search_path = plain_server")
-            await install(db)
-            await db.execute("ALTER TABLE journal DROP COLUMN digest, DROP COLUMN content")
-            await db.execute(
-                "INSERT INTO journal VALUES ('1000000', 1, 'told.1', '{}'), ('1000000', 2, 'told.1', '{}')"
-            )
-            await install(db)
-            assert await chain_entries(db) == 2
-            assert await is_chained(db)
-            with pytest.raises(asyncpg.InsufficientPrivilegeError):
-                await db.execute("UPDATE journal SET topic = ''")
-        finally:
-            await trying.rollback()
+    async with plain_server(pool) as db:
+        await db.execute("ALTER TABLE journal DROP COLUMN digest, DROP COLUMN content")
+        await db.execute("INSERT INTO journal VALUES ('1000000', 1, 'told.1', '{}'), ('1000000', 2, 'told.1', '{}')")
+        await install(db)
+        assert await chain_entries(db) == 2
+        assert await is_chained(db)
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await db.execute("UPDATE journal SET topic = ''")
 
 
 @pytest.mark.parametrize("table", ["journal", "message"])
@@ -111,15 +118,6 @@ async def test_a_server_that_is_no_superuser_gives_digests_though_it_may_change_
 async def test_a_server_that_owns_the_tables_has_no_right_to_change_them(
     pool: asyncpg.Pool, table: str, change: str
 ) -> None:
-    async with pool.acquire() as db:
-        trying = db.transaction()
-        await trying.start()
-        try:
-            await db.execute("CREATE ROLE plain_server")
-            await db.execute("CREATE SCHEMA plain_server AUTHORIZATION plain_server")
-            await db.execute("SET LOCAL ROLE plain_server; SET LOCAL search_path = plain_server")
-            await install(db)
-            with pytest.raises(asyncpg.InsufficientPrivilegeError):
-                await db.execute(change.format(table).replace("actor", "topic" if table == "journal" else "actor"))
-        finally:
-            await trying.rollback()
+    async with plain_server(pool) as db:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await db.execute(change.format(table).replace("actor", "topic" if table == "journal" else "actor"))

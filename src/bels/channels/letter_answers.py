@@ -23,6 +23,7 @@ from re import compile as pattern
 from bels.access.quota import spend
 from bels.access.raw_texts import RawTexts
 from bels.access.vault import Vault
+from bels.cells import harmless
 from bels.channels.letters import Letter, is_robot
 from bels.domain.periods import moscow_date
 from bels.domain.read_value import quoted_number
@@ -52,7 +53,6 @@ NAME_LENGTH_MAX = 40
 """What is repeated of the name of a file."""
 
 _SIGNS = pattern(r"[^\w -]|_|(?:https?|www)\b")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 Post = Callable[[Db, str, str, bytes], Awaitable[None]]
 """Keep a letter for sending, in the transaction of a connection: its key (planned twice, sent once), to whom, as it goes."""
@@ -232,7 +232,7 @@ def _csv(table: ToldTable, detail: Detail) -> str:
         words = each.answer.words
         told = (words.text, words.hint) if with_words else ()
         cells = (quoted_number(each.row.account), each.answer.outcome.receipt, each.code, *told)
-        writer.writerow((each.row.number, *map(_harmless, cells)))
+        writer.writerow((each.row.number, *map(harmless, cells)))
     return written.getvalue()
 
 
@@ -242,11 +242,6 @@ def _plain_name(name: str) -> str:
     """
     stem = name.rpartition(".")[0] or name
     return " ".join(_SIGNS.sub(" ", stem).split())[:NAME_LENGTH_MAX]
-
-
-def _harmless(cell: str) -> str:
-    # A spreadsheet computes what begins like a formula, and the text may be the sender's own.
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
 
 
 def _footer() -> str:

@@ -135,12 +135,19 @@ _NEWEST: dict[str, tuple[type[Event], int]] = {name: (event, version) for event,
 _DECODERS: dict[str, Callable[[bytes], Any]] = {
     _TOPIC_TEXTS[event]: msgspec.json.Decoder(envelope).decode for event, envelope in _ENVELOPES.items()
 }
-_EVENT_DECODERS: dict[str, Callable[[bytes], Any]] = {
-    _TOPIC_TEXTS[event]: msgspec.json.Decoder(
-        msgspec.defstruct("Event" + event.__name__, [("event", event)], gc=False)
-    ).decode
-    for event in TOPICS
-}
+
+
+def decoders_of(name: str, *fields: tuple[str, Any]) -> dict[str, Callable[[bytes], Any]]:
+    """Give decoders by topic that read no more of an entry than its event and some ``fields`` beside it: (name, type)."""
+    return {
+        _TOPIC_TEXTS[event]: msgspec.json.Decoder(
+            msgspec.defstruct(name + event.__name__, [*fields, ("event", event)], gc=False)
+        ).decode
+        for event in TOPICS
+    }
+
+
+_EVENT_DECODERS = decoders_of("Event")
 
 
 class EntryMapper(Mapper[str]):

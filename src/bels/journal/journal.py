@@ -100,6 +100,14 @@ async def read_between(db: Db, spans: Sequence[tuple[str, int, int]]) -> list[En
     return [to_entry(*row) for row in rows]
 
 
+def by_account(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+    """Part entries of accounts, each account's in their order."""
+    parted: dict[str, list[Entry]] = {}
+    for entry in entries:
+        parted.setdefault(entry.account, []).append(entry)
+    return parted
+
+
 READ_EVENTS = """
     SELECT wanted.place::int, j.digest, j.topic, j.state
       FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS wanted (account, version, place)
@@ -337,6 +345,18 @@ NEXT_ACCOUNTS = """
 async def next_accounts(db: Db, after: str, limit: int) -> list[str]:
     """List the accounts that follow a number in the journal, hopping over their entries in the index."""
     return [row["account"] for row in await db.fetch(NEXT_ACCOUNTS, after, limit)]
+
+
+async def without_entries(db: Db, accounts: Sequence[str]) -> list[str]:
+    """List those of some accounts that the journal does not have."""
+    rows = await db.fetch(
+        """
+        SELECT account FROM unnest($1::text[]) AS asked (account)
+         WHERE NOT EXISTS (SELECT FROM journal WHERE originator_id = account OFFSET 0)
+        """,
+        accounts,
+    )
+    return [row["account"] for row in rows]
 
 
 async def accounts(db: Db, chunk: int = 1000) -> AsyncIterator[list[str]]:

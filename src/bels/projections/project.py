@@ -10,7 +10,7 @@ from bels.domain.account import nobody, replay
 from bels.domain.rulebook import Rulebook
 from bels.journal.entry import Entry
 from bels.journal.installing import install_alone
-from bels.journal.journal import read
+from bels.journal.journal import by_account, read
 from bels.journal.write import Db, Write, run
 from bels.projections import estimation, ledger, notices, overview, partner_events, readings, usage
 from bels.projections.change import Change
@@ -98,9 +98,7 @@ async def retell(db: Db, accounts: Sequence[str], rulebook: Rulebook) -> int:
 
 def changes_of(entries: Sequence[Entry]) -> list[Change]:
     """Fold whole journals of accounts, given account by account in order, into changes."""
-    by_account: dict[str, list[Entry]] = {}
-    for entry in entries:
-        by_account.setdefault(entry.account, []).append(entry)
     return [
-        Change(replay(nobody(number), (entry.event for entry in own)), tuple(own)) for number, own in by_account.items()
+        Change(replay(nobody(number), (entry.event for entry in own)), tuple(own))
+        for number, own in by_account(entries).items()
     ]

@@ -34,7 +34,7 @@ from bels.messages import Message
 from bels.projections.project import retell
 from tests.calculator import evaluate as strangers_evaluate
 from tests.calculator import largest_remainder
-from tests.conftest import new_supplier
+from tests.conftest import drop_supplier, new_supplier
 from tests.domain.vectors import settlement_of, vectors
 from tests.rules import DEFAULT_RULEBOOK
 from tests.supplier import feed, numbers, today
@@ -67,7 +67,7 @@ def billed(postgres: str, template: str) -> Iterator[str]:
     name = f"bels_billed_{os.getpid()}"
     asyncio.run(tell(new_supplier(postgres, template, name)))
     yield name
-    asyncio.run(_drop(postgres, name))
+    asyncio.run(drop_supplier(postgres, name))
 
 
 @pytest.fixture
@@ -79,13 +79,7 @@ async def db(postgres: str, billed: str) -> AsyncIterator[asyncpg.Connection]:
     await connection.execute("ALTER TABLE journal DISABLE TRIGGER ALL")
     yield connection
     await connection.close()
-    await _drop(postgres, name)
-
-
-async def _drop(server: str, name: str) -> None:
-    db = await asyncpg.connect(server)
-    await db.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await db.close()
+    await drop_supplier(postgres, name)
 
 
 async def forge(db: asyncpg.Connection, topic: str, change: Callable[[dict[str, Any]], object]) -> tuple[str, int]:

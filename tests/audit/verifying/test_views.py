@@ -24,7 +24,7 @@ from bels.journal.journal import RULEBOOK, accounts
 from bels.journal.write import SESSION
 from bels.messages import Message
 from bels.projections.project import retell
-from tests.conftest import new_supplier
+from tests.conftest import drop_supplier, new_supplier
 from tests.domain.vectors import settlement_of, vectors
 from tests.rules import DEFAULT_RULEBOOK
 from tests.supplier import TABLES, feed, message, numbers, open_household, reading, today
@@ -91,7 +91,7 @@ def lived(postgres: str, template: str) -> Iterator[str]:
     name = f"bels_lived_{os.getpid()}"
     asyncio.run(tell(new_supplier(postgres, template, name)))
     yield name
-    asyncio.run(_drop(postgres, name))
+    asyncio.run(drop_supplier(postgres, name))
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def url(postgres: str, lived: str) -> Iterator[str]:
     """Give the URL of a copy that a test may do anything to."""
     name = f"{lived}_{next(_copies)}"
     yield new_supplier(postgres, lived, name)
-    asyncio.run(_drop(postgres, name))
+    asyncio.run(drop_supplier(postgres, name))
 
 
 @pytest.fixture
@@ -108,12 +108,6 @@ async def db(url: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(url, server_settings=SESSION)
     yield connection
     await connection.close()
-
-
-async def _drop(server: str, name: str) -> None:
-    db = await asyncpg.connect(server)
-    await db.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await db.close()
 
 
 async def everybody(db: asyncpg.Connection) -> list[str]:

@@ -23,6 +23,7 @@ from bels.audit.seals.keys import find_signer
 from bels.audit.seals.proofs import SealsMissingError, log_leaves, prove
 from bels.audit.seals.reading import latest_seal
 from bels.audit.seals.statement import Seal, SealError, published
+from bels.cells import harmless
 from bels.domain.explain import Explanation
 from bels.domain.rulebook import Rulebook
 from bels.journal.codec import to_entry
@@ -51,7 +52,6 @@ LEDGER_COLUMNS = (
 )  # fmt: skip
 
 _ENDINGS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _json = msgspec.json.Encoder().encode
 
 
@@ -400,13 +400,9 @@ def _ledger(movements: Sequence[ledger.LedgerRow]) -> bytes:
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(LEDGER_COLUMNS)
     for each in movements:
-        told = replace(each, reference=_plain(each.reference))
+        told = replace(each, reference=harmless(each.reference))
         writer.writerow([_cell(getattr(told, column)) for column in LEDGER_COLUMNS])
     return text.getvalue().encode()
-
-
-def _plain(reference: str) -> str:
-    return f"'{reference}" if reference.startswith(_FORMULA) else reference
 
 
 def _cell(value: Any) -> str:

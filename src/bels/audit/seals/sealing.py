@@ -24,7 +24,7 @@ from bels.audit.seals.reading import Head, heads_of, latest_seal, leaves_through
 from bels.audit.seals.statement import FAULTS_MAX, Seal, head_leaf, signed_bytes
 from bels.audit.seals.telling import tell_partners
 from bels.journal.chain import GENESIS, link
-from bels.journal.journal import next_accounts
+from bels.journal.journal import next_accounts, without_entries
 from bels.journal.write import Db
 
 logger = logging.getLogger(__name__)
@@ -273,20 +273,9 @@ async def _tree(db: Db, number: int) -> tuple[Chunks, int, int, list[Fault]]:
             roots.append(root([leaf_hash(head_leaf(*head)) for head in part]))
         streams += len(heads)
         entries += sum(version for _, version, _ in heads)
-        gone += [(account, 1) for account in await _gone(db, [account for account, _, _ in heads])]
+        gone += [(account, 1) for account in await without_entries(db, [account for account, _, _ in heads])]
         if len(heads) < STREAMS_PAGE:
             break
         # The number that follows this one in the order of bytes.
         first = heads[-1][0] + "\x01"
     return Chunks(CHUNK_BITS, roots, firsts), streams, entries, gone
-
-
-async def _gone(db: Db, accounts: Sequence[str]) -> list[str]:
-    rows = await db.fetch(
-        """
-        SELECT account FROM unnest($1::text[]) AS sealed (account)
-         WHERE NOT EXISTS (SELECT FROM journal WHERE originator_id = account OFFSET 0)
-        """,
-        accounts,
-    )
-    return [row["account"] for row in rows]

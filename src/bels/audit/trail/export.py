@@ -20,6 +20,7 @@ import msgspec
 
 from bels.audit.trail.finding import Found, Place, TrailFilter, find
 from bels.audit.trail.telling import Told
+from bels.cells import harmless_or_sum
 from bels.domain.periods import MOSCOW
 from bels.domain.terms import Money
 from bels.projections.words import CHANNELS
@@ -48,7 +49,6 @@ WHOLE = "Выгрузка полная, записей:"
 BEHIND = "позже добавлено и здесь нет, не больше:"
 
 _BOM = "\ufeff"
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class ExportForm(StrEnum):
@@ -159,7 +159,7 @@ def _cells(found: Found) -> tuple[str, ...]:
 
 def _lines(rows: list[tuple[str, ...]]) -> str:
     text = io.StringIO()
-    csv.writer(text, delimiter=";", lineterminator="\r\n").writerows([_plain(cell) for cell in row] for row in rows)
+    csv.writer(text, delimiter=";", lineterminator="\r\n").writerows(map(harmless_or_sum, row) for row in rows)
     return text.getvalue()
 
 
@@ -170,13 +170,6 @@ def _end(wanted: TrailFilter, form: ExportForm, told: Told, count: int) -> str:
         return _lines([(WHOLE, str(count), *missing, *wanted.said())])
     said = {"format": FORMAT, "whole": True, "entries": count, "whole_at": whole_at, "behind": told.behind}
     return msgspec.json.encode({**said, "filter": wanted.said()}).decode() + "\n"
-
-
-def _plain(cell: str) -> str:
-    """Give a cell that no spreadsheet takes for a formula; a number below zero stays one."""
-    if cell.startswith(_FORMULA) and not cell[1:].replace(",", "").isdigit():
-        return f"'{cell}"
-    return cell
 
 
 def _channel(value: str) -> str:

@@ -19,7 +19,7 @@ from bels.domain.money_events import PenaltyAccrued, RulebookPublished
 from bels.domain.rulebook import Rulebook, publication_of
 from bels.domain.terms import Money, Period
 from bels.journal.entry import Entry
-from bels.journal.journal import RULEBOOK, read, read_rules_stream
+from bels.journal.journal import RULEBOOK, by_account, read, read_rules_stream
 from bels.journal.write import Db
 
 ACCOUNTS_OF_SNAPSHOT = 50
@@ -61,10 +61,7 @@ async def _histories(db: Db, numbers: Sequence[str], found: list[Finding]) -> li
         text = f"no sum can be found again, an entry cannot be read: {type(error).__name__}"
         found.append(Finding(FindingKind.CHARGE_DIFFERS, text, numbers[0]))
         return []
-    by_account: dict[str, list[Entry]] = {}
-    for entry in entries:
-        by_account.setdefault(entry.account, []).append(entry)
-    return [own for own in by_account.values() if any(isinstance(entry.event, PeriodClosed) for entry in own)]
+    return [own for own in by_account(entries).values() if any(isinstance(entry.event, PeriodClosed) for entry in own)]
 
 
 async def _explained(db: Db, entries: Sequence[Entry], rulebook: Rulebook) -> list[Finding]:

@@ -8,14 +8,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from itertools import groupby
-from operator import attrgetter
 
 from bels.audit.replaying.anew import Rules
 from bels.audit.what_if.outcome import Outcome, what_if
 from bels.domain.money import ZERO
 from bels.domain.terms import Mode, Money, Period
 from bels.journal.entry import Entry
+from bels.journal.journal import by_account
 
 logger = logging.getLogger(__name__)
 
@@ -172,9 +171,9 @@ class Effects:
 
 def outcomes(entries: Iterable[Entry], rules: Rules, effects: Effects) -> Iterator[Outcome]:
     """Try rules on accounts whose entries follow one another, count each, and give it; one that cannot be replayed stops no other."""
-    for number, own in groupby(entries, attrgetter("account")):
+    for number, own in by_account(entries).items():
         try:
-            outcome = what_if(list(own), rules)
+            outcome = what_if(own, rules)
         except Exception:
             logger.exception("account %s cannot be replayed by other rules", number)
             effects.failed.append(number)

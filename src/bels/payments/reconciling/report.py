@@ -12,6 +12,7 @@ from enum import StrEnum
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bels.access.raw_texts import RawTexts
+from bels.cells import harmless_or_sum
 from bels.domain.periods import MOSCOW
 from bels.domain.terms import Money
 from bels.journal.write import Db
@@ -62,8 +63,6 @@ OUTCOMES = {
     RowOutcome.DISMISSED: "строка снята оператором",
 }
 """What became of the row of a difference, for who reads the report."""
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Form(StrEnum):
@@ -138,7 +137,7 @@ def _csv(partner: Partner, day: Day, found: Sequence[Difference]) -> str:
     writer.writerows(sums_of(day))
     writer.writerow(())
     writer.writerow(HEADINGS)
-    writer.writerows([_plain(value) for value in _row(each)] for each in found)
+    writer.writerows(map(harmless_or_sum, _row(each)) for each in found)
     return text.getvalue()
 
 
@@ -180,13 +179,6 @@ def _row(each: Difference) -> tuple[str, ...]:
 
 def _detail(text: str) -> str:
     return OUTCOMES[RowOutcome(text)] if text in set(RowOutcome) else text
-
-
-def _plain(value: str) -> str:
-    """Give a value that no spreadsheet takes for a formula; a sum below zero stays one."""
-    if value.startswith(_FORMULA) and not value[1:].replace(",", "").isdigit():
-        return f"'{value}"
-    return value
 
 
 def _state(day: Day) -> str:
